@@ -1,0 +1,149 @@
+"""An archive, open: its tree (``image``) and its bytes (``read``)."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from rofuse_formats import cache, codecs
+from rofuse_formats.errors import DamagedError, IndexDamagedError
+from rofuse_formats.image import layout
+from rofuse_formats.image.reader import Image
+from rofuse_formats.index import Index
+from rofuse_formats.report import Report
+from rofuse_formats.settings import Settings
+from rofuse_formats.source import FileSource, Source
+from rofuse_formats.streams import BlockCache, DecodedStream, StoredStream, Stream
+
+if TYPE_CHECKING:
+    from rofuse_formats.indexing import Progress
+
+BLINK = 0.25  # seconds; what is indexed in less is not worth a file
+_ZEROS = memoryview(bytes(1 << 20))
+
+
+class Archive:
+    """An archive and its index. Immutable; ``read`` may be called by any number of threads.
+
+    ``image``: the tree. ``report``: what was noticed when it was indexed. ``format``, ``compression`` (outermost first)
+    and ``frames`` (of each compression): what it is. ``index_path``: where the index is kept, None when only in memory.
+    """
+
+    def __init__(
+        self, source: FileSource, index: Index, settings: Settings, index_path: str | None = None
+    ) -> None:
+        self.source, self.index_path, self.index_size = source, index_path, index.size
+        self.image = Image(index.image)
+        self.cache = BlockCache()
+        try:
+            meta = index.meta
+            self.format, self.compression = str(meta["format"]), [str(name) for name in meta["codecs"]]
+            self.frames = [int(count) for count in meta["frames"]]
+            self.report = Report.from_json(meta["report"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise IndexDamagedError(f"the index lacks its description: {error}") from error
+        if len(index.seeks) != len(self.compression):
+            raise IndexDamagedError("the index lacks seek points")
+        self.stream = self._open_streams(index, settings)
+
+    def _open_streams(self, index: Index, settings: Settings) -> Stream:
+        source: Source = self.source
+        stream: Stream | None = None
+        for number, (name, seek) in enumerate(zip(self.compression, index.seeks, strict=True)):
+            decoded = DecodedStream(
+                codecs.named(name).open(source, seek, settings.limits), self.cache, number
+            )
+            source = stream = decoded
+        return stream or StoredStream(self.source)
+
+    def read(self, node: int, offset: int, size: int) -> list[memoryview]:
+        """Bytes [offset, offset+size) of a regular file, in pieces, shorter only at the end of the file.
+
+        Pieces of stored files are views of the mapped archive: hand them on (``os.writev``), do not touch them, for the
+        archive may have been truncated. Raises DamagedError where the archive ends too early, OSError from the source.
+        """
+        size = min(size, self.image.size[node - 1] - offset)
+        if size <= 0:
+            return []
+        word = self.image.data[node - 1]
+        if word >> layout.DATA_SHIFT == layout.DATA_OFFSET:
+            return self._stream_bytes(word + offset, size)
+        return self._pieces(node, offset, offset + size)
+
+    def _stream_bytes(self, offset: int, size: int) -> list[memoryview]:
+        pieces = self.stream.read(offset, size)
+        if sum(map(len, pieces)) != size:  # a short answer would be read as zeros
+            raise DamagedError("the archive ends before the data of this member", offset)
+        return pieces
+
+    def _pieces(self, node: int, position: int, end: int) -> list[memoryview]:
+        found: list[memoryview] = []
+        for extent in self.image.extents(node):
+            stop = extent.logical + extent.length
+            if stop <= position:
+                continue
+            if extent.logical >= end:
+                break
+            if extent.stream:
+                raise IndexDamagedError(f"inode {node} lies in a stream that is not there")
+            found += _zeros(extent.logical - position)
+            position = max(position, extent.logical)
+            stop = min(stop, end)
+            found += self._stream_bytes(extent.offset + position - extent.logical, stop - position)
+            position = stop
+        return found + _zeros(end - position)
+
+    def close(self) -> None:
+        """Closes the archive's descriptor. Views handed out stay good."""
+        self.source.close()
+
+
+def _zeros(size: int) -> list[memoryview]:
+    if size <= 0:
+        return []
+    whole, rest = divmod(size, len(_ZEROS))
+    return [_ZEROS] * whole + ([_ZEROS[:rest]] if rest else [])
+
+
+def find_index(source: FileSource, settings: Settings, here: bool = False) -> tuple[Index, int, str] | str:
+    """The kept index of an archive, its descriptor and its path; or why there is none that can be used."""
+    path = cache.place(os.fsdecode(source.path), here)
+    found = cache.load(path, source, settings.lasting())
+    return found if isinstance(found, str) else (*found, path)
+
+
+def open(
+    path: str | os.PathLike[str],
+    settings: Settings | None = None,
+    *,
+    keep: bool = True,
+    here: bool = False,
+    progress: Progress | None = None,
+) -> Archive:
+    """Opens an archive; indexes it first where no fresh index is kept.
+
+    ``keep``: use and write index files (never for what is indexed in a blink). ``here``: keep it beside the archive.
+    Raises SourceError, UnknownFormatError, DamagedError, UnsupportedError, LimitError, OSError.
+    """
+    from rofuse_formats.indexing import write_index  # a mount with a ready index starts without it
+
+    settings = settings or Settings()
+    source = FileSource(path)
+    if keep:
+        found = find_index(source, settings, here)
+        if not isinstance(found, str):
+            index, fd, index_path = found
+            os.close(fd)
+            return Archive(source, index, settings, index_path)
+    fd = os.memfd_create("rofuse-index", os.MFD_CLOEXEC)
+    try:
+        started = time.monotonic()
+        write_index(source, fd, settings, progress)
+        kept = None
+        if keep and time.monotonic() - started > BLINK:
+            place = cache.place(os.fsdecode(source.path), here)
+            kept = None if cache.store(fd, place) else place
+        return Archive(source, Index(fd), settings, kept)
+    finally:
+        os.close(fd)

@@ -1,0 +1,123 @@
+"""One module per compression; this page is the contract that each of them keeps, and their registry.
+
+Strategy
+A compressed stream is read twice in its life. Once from front to back, when it is indexed: the *first pass* yields
+all decoded bytes in order and on the way collects *seek points*. Ever after it is read from seek points: a *cursor*
+starts at one and decodes forward. What lies between (which cursor to reuse, which decoded blocks to keep, who
+waits for whom) is the business of ``rofuse_formats.streams`` and the same for all codecs.
+
+A codec module defines one object, ``CODEC``, with the attributes of the ``Codec`` protocol. A new codec is a new
+module in this folder and no edit elsewhere. Codecs never import each other.
+
+Rules
+- Input is untrusted: every length and count from it is checked; memory is bounded by ``Limits``.
+- The seek index is canonical: the same input gives the same bytes. ``open`` is given it back, perhaps as a view of a
+  mapped file, possibly damaged, and raises IndexDamagedError rather than anything else.
+- Decoding releases the GIL (it happens in C); Python work is per block, never per byte.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from functools import cache
+from typing import Protocol
+
+from rofuse_formats.errors import DamagedError, IndexDamagedError
+from rofuse_formats.limits import Limits
+from rofuse_formats.source import Source
+
+
+class FirstPass(Protocol):
+    """Front-to-back decoding of a whole source. Iterated once, by one thread."""
+
+    consumed: int
+    """Compressed bytes read so far, for progress. Written by the iterating thread, readable by any."""
+
+    damage: DamagedError | None
+    """After iteration: what ended it early or failed its checksum, or None. Iteration itself yields all intact bytes
+    before the damage and then stops; it does not raise DamagedError."""
+
+    frames: int
+    """After iteration: number of frames, members, streams or blocks (the codec's own independent unit)."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Decoded bytes in order, in chunks of some 64 KiB to 4 MiB, none empty. Raises LimitError,
+        UnsupportedError, OSError."""
+        ...
+
+    def index(self) -> bytes:
+        """After iteration: the seek index, to be given to ``Codec.open``."""
+        ...
+
+
+class Cursor(Protocol):
+    """A decoder at a place in the decoded stream. Used by one thread at a time."""
+
+    position: int
+    """Decoded offset of the next byte that ``read`` gives."""
+
+    def read(self, size: int) -> bytes:
+        """The next ``size`` bytes, shorter only at the end of the stream. Raises DamagedError, OSError."""
+        ...
+
+    def skip(self, size: int) -> None:
+        """As ``read``, but the bytes are thrown away (cheaper: no object is made of them)."""
+        ...
+
+
+class SeekableStream(Protocol):
+    """Random access to decoded bytes, given a seek index."""
+
+    size: int
+    """Decoded bytes in all, as the first pass counted them."""
+
+    points: list[int]
+    """Decoded offsets at which a cursor can start; ascending; the first is 0."""
+
+    cursor_bytes: int
+    """Memory that one cursor holds, about."""
+
+    def cursor(self, point: int) -> Cursor:
+        """A new cursor at ``points[point]``. May be called from several threads at once."""
+        ...
+
+
+class Codec(Protocol):
+    name: str
+    """As users say it: ``zstd``."""
+
+    def recognise(self, head: bytes, /) -> bool:
+        """Whether a source that starts with ``head`` (up to 64 KiB of it) is of this compression."""
+        ...
+
+    def first_pass(self, source: Source, limits: Limits) -> FirstPass:
+        """Raises nothing that iteration would not."""
+        ...
+
+    def open(self, source: Source, index: bytes | memoryview, limits: Limits) -> SeekableStream:
+        """Raises IndexDamagedError when ``index`` is not one that ``first_pass`` of this version made."""
+        ...
+
+
+@cache
+def codecs() -> dict[str, Codec]:
+    """All codecs by name: one per module of this folder, in the modules' alphabetical order."""
+    import pkgutil  # only where all are wanted: a mount with a ready index wants one, by name
+
+    found: dict[str, Codec] = {}
+    for module in pkgutil.iter_modules(__path__):
+        codec: Codec = importlib.import_module(f"{__name__}.{module.name}").CODEC
+        found[codec.name] = codec
+    return found
+
+
+def named(name: str) -> Codec:
+    """The codec that an index names; it is called as its module is. Raises IndexDamagedError where there is none."""
+    try:
+        if not name.isidentifier():
+            raise ImportError(name)
+        codec: Codec = importlib.import_module(f"{__name__}.{name}").CODEC
+    except ImportError as error:
+        raise IndexDamagedError(f"the index names a compression that is not known here: {name!r}") from error
+    return codec

@@ -1,0 +1,154 @@
+"""What an archive holds, in the words that every format shares, and the contract of a format.
+
+Strategy
+A format reads its archive once, from front to back where it can, and *describes* it to a Builder: one call for each
+member, in archive order. It never keeps what it read, never resolves one member against another (duplicates, hard
+links, missing parents are the builder's affair) and makes no object for a member on the way: an archive of a
+million members is a million calls of ``Builder.add`` and nothing else.
+
+Rules for a format
+- It is one module (or package) of ``rofuse_formats.archives`` that defines one object, ``FORMAT``, with the
+  attributes of the ``Format`` protocol. Formats never import each other.
+- Names are bytes, as the archive has them. Paths use ``/``. A format does not clean them: the builder normalises
+  or refuses (absolute, ``..``, empty, too long), and says so.
+- Every number from the archive is checked before it is used as a length, a count or an offset.
+- Damage after at least one intact member is no exception: ``builder.damaged(...)`` and return; what is intact is
+  shown. DamagedError is raised only where nothing could be read at all.
+
+Where a member's bytes are is its ``data`` word, an unsigned 64-bit integer:
+- regular file, contiguous: the offset of its first byte in the decoded stream the format reads from (< 2**62)
+- regular file, sparse or in pieces: what ``Builder.extents`` returned
+- symlink: what ``Builder.text`` returned for its target; ``size`` is the target's length
+- character and block devices: ``os.makedev(major, minor)``
+- anything else: 0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from rofuse_formats.limits import Limits
+
+
+class Extent(NamedTuple):
+    """A run of a file's bytes. What no extent covers is a hole and reads as zeros."""
+
+    logical: int
+    """Where in the file the run begins."""
+    length: int
+    """Bytes; more than 0."""
+    offset: int
+    """Where in the stream the run begins."""
+    stream: int = 0
+    """Which stream: 0 is the decoded stream that the format reads from."""
+
+
+class Time(NamedTuple):
+    """A moment: whole seconds since 1970 (negative before) and the nanoseconds after them, 0 to 999,999,999."""
+
+    seconds: int
+    nanoseconds: int = 0
+
+
+class Reader(Protocol):
+    """The archive's decoded bytes, front to back, behind a window that only moves forward."""
+
+    @property
+    def end(self) -> int | None:
+        """Size of the stream in bytes; None until it is known (a compressed stream must be decoded to its end)."""
+        ...
+
+    def window(self, position: int, need: int, /) -> tuple[bytes, int]:
+        """``(buffer, base)``: ``buffer[position - base]`` is the byte at ``position``, and the buffer reaches at
+        least to ``position + need``, usually further; it falls short only where the stream ends (then ``end`` is
+        known). ``position`` may jump ahead by any distance, never back before an earlier ``position``."""
+        ...
+
+
+class Builder(Protocol):
+    """Takes the description of an archive. Implemented by ``rofuse_formats.image.builder``."""
+
+    limits: Limits
+
+    def owner(self, uid: int, gid: int, uname: bytes = b"", gname: bytes = b"", /) -> int:
+        """Number of this owner, made once for each distinct one. uid and gid: 0 to 2**32-1. The caller keeps it
+        in a dict of its own keyed by what it finds in the archive, so that this is called rarely."""
+        ...
+
+    def text(self, data: bytes, /) -> int:
+        """Keeps bytes (a symlink's target) and returns the ``data`` word for them."""
+        ...
+
+    def extents(self, extents: Sequence[Extent], /) -> int:
+        """Keeps a file's extents (ascending by logical, not overlapping) and returns the ``data`` word."""
+        ...
+
+    def add(
+        self,
+        path: bytes,
+        mode: int,
+        owner: int,
+        size: int,
+        mtime: int,
+        mtime_ns: int,
+        data: int,
+        /,
+    ) -> int:
+        """One member, in archive order. ``mode`` has the type bits (S_IFREG, S_IFDIR, ...) and the permission
+        bits; ``mtime`` is seconds since 1970, signed. Returns the member's number, or -1 when it was refused
+        (the builder has noted why). This is the hot call: nothing is optional and nothing is by name."""
+        ...
+
+    def hardlink(self, path: bytes, target: bytes, /) -> None:
+        """A further name for the member called ``target`` (as the archive spells it), before or after this one."""
+        ...
+
+    def xattrs(self, member: int, attributes: Iterable[tuple[bytes, bytes]], /) -> None:
+        """Extended attributes (full names, ``user.x``) of the member that ``add`` numbered."""
+        ...
+
+    def times(
+        self, member: int, /, atime: Time | None = None, ctime: Time | None = None, btime: Time | None = None
+    ) -> None:
+        """Times beside mtime, where the archive has them."""
+        ...
+
+    def skipped(self, path: bytes, reason: str, /) -> None:
+        """A member that cannot be shown (``reason``: ``multi-volume continuation``). Counted; the first ones named."""
+        ...
+
+    def warn(self, message: str, /) -> None:
+        """Something about the archive as a whole that its user should know. One line."""
+        ...
+
+    def damaged(self, message: str, offset: int, /) -> None:
+        """The archive is damaged at this offset of the decoded stream; what was added so far is intact."""
+        ...
+
+
+class ScanOptions:
+    """What the user said about how to read an archive. A format ignores what is not its own."""
+
+    __slots__ = ("encoding", "ignore_zeros")
+
+    def __init__(self, *, ignore_zeros: bool = False, encoding: str | None = None) -> None:
+        self.ignore_zeros = ignore_zeros  # tar: go on after an end-of-archive mark (concatenated archives)
+        self.encoding = encoding  # zip: the code page of names that do not say
+
+
+class Format(Protocol):
+    """One archive format."""
+
+    name: str
+    """As users say it: ``tar``."""
+
+    def recognise(self, head: bytes, /) -> bool:
+        """Whether a stream that starts with ``head`` (up to 64 KiB of it) is this format. Must be strict: garbage
+        that is claimed here is garbage that is mounted."""
+        ...
+
+    def scan(self, reader: Reader, builder: Builder, options: ScanOptions, /) -> None:
+        """Describes the whole archive to the builder. Raises DamagedError when nothing of it can be read, and lets
+        OSError, LimitError and UnsupportedError from the reader pass."""
+        ...

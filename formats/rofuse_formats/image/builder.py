@@ -1,0 +1,294 @@
+"""From a format's calls to an inode image.
+
+Strategy
+While an archive is scanned, each placement of a name (a member, a directory, a hard link) is one *record*: a row in
+growing arrays, in archive order. A directory's record is made when it is first mentioned, by its own member or as
+somebody's parent; its own member then fills it in. Nothing is looked up but parent directories, so a million
+members cost a million appends. ``finish`` settles what only the whole archive can tell: what hard links mean
+(``links``), who keeps a name that several claim and which inode gets which number (``tree``), and lays the columns
+out (``columns``).
+
+Rules
+- Of two records with one name the later wins, except that a directory that has entries stays a directory, as in
+  extraction (no extractor replaces a non-empty directory by a file).
+- A path is cut at slashes; empty and ``.`` components are dropped, so absolute paths land below the root. A path
+  with a ``..`` component is refused: it is an escape, or means another thing once a symlink is in its way.
+- A component over 255 bytes cannot be shown by the kernel and is refused, as is a symlink target over 4095.
+- Every refusal is counted in the report, none stops the scan.
+"""
+
+from __future__ import annotations
+
+import stat
+from array import array
+from collections.abc import Iterable, Sequence
+
+from rofuse_formats.entry import Extent, Time
+from rofuse_formats.errors import LimitError
+from rofuse_formats.image import layout
+from rofuse_formats.image.columns import Piece, columns
+from rofuse_formats.image.tree import Tree
+from rofuse_formats.limits import Limits
+from rofuse_formats.report import Report
+
+NAME_MAX = 255  # linux/limits.h
+TARGET_MAX = 4095  # PATH_MAX less its NUL: what readlink(2) can give
+
+ROOT_DIRECTORY = 0
+HARDLINK_MODE = 0  # no type bits: a record whose inode is another record's
+_TYPES = {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK}
+
+
+class ImageBuilder:
+    """The Builder of ``rofuse_formats.entry``. ``mtime``, ``uid`` and ``gid`` are for directories that the archive
+    implies but does not hold: the archive file's own."""
+
+    def __init__(
+        self, *, mtime: tuple[int, int] = (0, 0), uid: int = 0, gid: int = 0, limits: Limits | None = None
+    ) -> None:
+        self.limits = limits or Limits()
+        self.report = Report()
+        # records, by number
+        self.directory = array("I")  # number of the directory it lies in
+        self.name_at = array("Q", [0])  # bounds in names
+        self.names = bytearray()
+        self.mode, self.owners = array("H"), array("I")
+        self.size, self.mtime, self.mtime_ns = array("Q"), array("q"), array("I")
+        self.data = array("Q")
+        # directories, by number
+        self.directory_record = array("I")
+        self.directory_told = array("I")  # number of records when its own member last came
+        self._directories: dict[tuple[int, bytes], int] = {}
+        self._last_head, self._last_directory = b"", ROOT_DIRECTORY
+        self._head_directories: dict[bytes, int] = {}
+        # side tables
+        self.owner_numbers: dict[tuple[int, int, int, int], int] = {}
+        self._small_strings: dict[bytes, int] = {}
+        self.string_at, self.texts = array("Q", [0]), bytearray()
+        self.pieces: list[Sequence[Extent]] = []
+        self.record_xattrs: dict[int, list[tuple[int, int]]] = {}
+        self.record_times: dict[int, tuple[Time | None, Time | None, Time | None]] = {}
+        self.hardlinks: list[tuple[int, bytes]] = []
+        self._implied = (stat.S_IFDIR | 0o755, self.owner(uid, gid), *mtime)
+        self._new_directory(ROOT_DIRECTORY, b"")
+
+    # -- what a format calls ---------------------------------------------------------------------------------
+
+    def owner(self, uid: int, gid: int, uname: bytes = b"", gname: bytes = b"", /) -> int:
+        key = (uid & 0xFFFFFFFF, gid & 0xFFFFFFFF, self._small_string(uname), self._small_string(gname))
+        return self.owner_numbers.setdefault(key, len(self.owner_numbers))
+
+    def text(self, data: bytes, /) -> int:
+        self.texts += data
+        self.string_at.append(len(self.texts))
+        return len(self.string_at) - 2
+
+    def extents(self, extents: Sequence[Extent], /) -> int:
+        self.pieces.append(extents)
+        return layout.DATA_PIECES << layout.DATA_SHIFT | len(self.pieces) - 1
+
+    def add(
+        self, path: bytes, mode: int, owner: int, size: int, mtime: int, mtime_ns: int, data: int, /
+    ) -> int:
+        head, _slash, name = path.rpartition(b"/")
+        if head == self._last_head:
+            directory = self._last_directory
+        else:
+            directory = self._enter(head, path)
+            if directory < 0:
+                return -1
+        kind = mode & 0o170000
+        if (
+            kind == stat.S_IFDIR
+            or name in (b"", b".", b"..")
+            or len(name) > NAME_MAX
+            or kind == stat.S_IFLNK
+            or size >> 62
+            or mtime >> 61 not in (0, -1)
+            or kind not in _TYPES
+        ):
+            return self._add_checked(path, directory, name, (mode, owner, size, mtime, mtime_ns, data))
+        return self._record(directory, name, mode, owner, size, mtime, mtime_ns, data)
+
+    def hardlink(self, path: bytes, target: bytes, /) -> None:
+        record = self.add(path, stat.S_IFREG, 0, 0, 0, 0, 0)
+        if record >= 0:
+            self.mode[record] = HARDLINK_MODE
+            self.hardlinks.append((record, target))
+
+    def xattrs(self, member: int, attributes: Iterable[tuple[bytes, bytes]], /) -> None:
+        kept = dict(attributes)
+        if member < 0:
+            return
+        if sum(len(name) + len(value) for name, value in kept.items()) > self.limits.max_xattrs:
+            self.report.skip(self.record_name(member), "extended attributes of more than 64 KiB")
+            return
+        self.record_xattrs[member] = [
+            (self._small_string(name), self._small_string(kept[name]))
+            for name in sorted(kept)
+            if 0 < len(name) <= NAME_MAX and b"\0" not in name
+        ]
+
+    def times(
+        self, member: int, /, atime: Time | None = None, ctime: Time | None = None, btime: Time | None = None
+    ) -> None:
+        if member >= 0 and (atime or ctime or btime):
+            self.record_times[member] = (atime, ctime, btime)
+
+    def skipped(self, path: bytes, reason: str, /) -> None:
+        self.report.skip(path, reason)
+
+    def warn(self, message: str, /) -> None:
+        self.report.warn(message)
+
+    def damaged(self, message: str, offset: int, /) -> None:
+        self.report.damaged(message, offset)
+
+    def string(self, row: int) -> bytes:
+        """What ``text`` kept."""
+        return bytes(self.texts[self.string_at[row] : self.string_at[row + 1]])
+
+    # -- records and directories -----------------------------------------------------------------------------
+
+    def _record(
+        self,
+        directory: int,
+        name: bytes,
+        mode: int,
+        owner: int,
+        size: int,
+        mtime: int,
+        mtime_ns: int,
+        data: int,
+    ) -> int:
+        if len(self.mode) >= self.limits.max_entries:
+            raise LimitError(f"more than {self.limits.max_entries} entries (raise it with --max-entries)")
+        self.directory.append(directory)
+        self.names += name
+        self.name_at.append(len(self.names))
+        self.mode.append(mode)
+        self.owners.append(owner)
+        self.size.append(size)
+        self.mtime.append(mtime)
+        self.mtime_ns.append(mtime_ns)
+        self.data.append(data)
+        return len(self.mode) - 1
+
+    def _add_checked(
+        self, path: bytes, directory: int, name: bytes, fields: tuple[int, int, int, int, int, int]
+    ) -> int:
+        """``add`` for what is no plain file with a plain name: refuses, or makes the record."""
+        mode, owner, size, mtime, mtime_ns, data = fields
+        kind = stat.S_IFMT(mode)
+        mtime = max(-(1 << 61), min(mtime, (1 << 61) - 1))
+        if size >> 62:
+            self.report.skip(path, "a size beyond what a file can have")
+            return -1
+        if kind not in _TYPES:
+            self.report.skip(path, "of no type that can be shown")
+            return -1
+        if kind == stat.S_IFLNK:
+            length = self.string_at[data + 1] - self.string_at[data]
+            if not 0 < length <= TARGET_MAX:
+                self.report.skip(path, f"a symbolic link whose target has {length} bytes")
+                return -1
+        if kind == stat.S_IFDIR:
+            number = self._enter(path, path)
+            if number < 0:
+                return -1
+            return self._tell_directory(number, mode, owner, mtime, mtime_ns)
+        if name in (b"", b"."):  # a file called "x/" or "x/.": the slashes mean nothing
+            stripped = b"/".join(part for part in path.split(b"/") if part not in (b"", b"."))
+            if not stripped:
+                self.report.skip(path, "a name with nothing in it")
+                return -1
+            return self.add(stripped, mode, owner, size, mtime, mtime_ns, data)
+        if not self._name_is_good(name, path):
+            return -1
+        return self._record(directory, name, mode, owner, size, mtime, mtime_ns, data)
+
+    def _tell_directory(self, number: int, mode: int, owner: int, mtime: int, mtime_ns: int) -> int:
+        record = self.directory_record[number]
+        self.mode[record], self.owners[record] = mode, owner
+        self.mtime[record], self.mtime_ns[record] = mtime, mtime_ns
+        self.record_xattrs.pop(record, None)
+        self.record_times.pop(record, None)
+        self.directory_told[number] = len(self.mode)
+        return record
+
+    def _new_directory(self, parent: int, name: bytes) -> int:
+        number = len(self.directory_record)
+        mode, owner, mtime, mtime_ns = self._implied
+        record = self._record(parent, name, mode, owner, 0, mtime, mtime_ns, number)
+        self.directory_record.append(record)
+        self.directory_told.append(record)
+        return number
+
+    def _enter(self, head: bytes, path: bytes) -> int:
+        """Number of the directory ``head``, made where it is new; -1 when ``path`` is refused for it."""
+        number = self._head_directories.get(head)
+        if number is None:
+            if len(path) > self.limits.max_path:
+                self.report.skip(path[:NAME_MAX], f"a path of more than {self.limits.max_path} bytes")
+                return -1
+            number = self._make_directories(head, path)
+            if number < 0:
+                return -1
+            self._head_directories[head] = number
+        self._last_head, self._last_directory = head, number
+        return number
+
+    def _make_directories(self, head: bytes, path: bytes) -> int:
+        parts = [part for part in head.split(b"/") if part not in (b"", b".")]
+        if not all(self._name_is_good(part, path) for part in parts):
+            return -1
+        number = ROOT_DIRECTORY
+        for part in parts:
+            key = (number, part)
+            found = self._directories.get(key)
+            if found is None:
+                found = self._directories[key] = self._new_directory(number, part)
+            number = found
+        return number
+
+    def _name_is_good(self, name: bytes, path: bytes) -> bool:
+        if name == b"..":
+            self.report.skip(path, "a path that climbs with '..'")
+            return False
+        if len(name) > NAME_MAX:
+            self.report.skip(path, f"a name of more than {NAME_MAX} bytes")
+            return False
+        return True
+
+    def _small_string(self, data: bytes) -> int:
+        """A string that is likely to come again."""
+        row = self._small_strings.get(data)
+        if row is None:
+            row = self._small_strings[data] = self.text(data)
+        return row
+
+    def record_name(self, record: int) -> bytes:
+        return bytes(self.names[self.name_at[record] : self.name_at[record + 1]])
+
+    def find_directory(self, head: bytes) -> int:
+        """Number of a directory by path, -1 where there is none. For link targets, which make no directories."""
+        number = self._head_directories.get(head)
+        if number is not None:
+            return number
+        number = ROOT_DIRECTORY
+        for part in head.split(b"/"):
+            if part in (b"", b"."):
+                continue
+            found = self._directories.get((number, part))
+            if found is None:
+                return -1
+            number = found
+        return number
+
+    # -- the image -------------------------------------------------------------------------------------------
+
+    def finish(self) -> list[Piece]:
+        """The image, in pieces to be written one after the other. The builder is spent."""
+        if len(self.names) > layout.HEAP_MAX:
+            raise LimitError("more than 4 GiB of names: too many to index")
+        return columns(self, Tree(self))

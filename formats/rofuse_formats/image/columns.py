@@ -1,0 +1,151 @@
+"""Lays a settled tree out as the bytes of an image (``layout``).
+
+Whatever rows refer to (owners, strings, extents) is numbered anew in the order of the rows that refer to it: what
+only lost records used is left out, and the bytes follow from the tree alone.
+"""
+
+from __future__ import annotations
+
+import stat
+import sys
+from array import array
+from typing import TYPE_CHECKING, TypeAlias
+
+from rofuse_formats.entry import Time
+from rofuse_formats.errors import LimitError
+from rofuse_formats.image import layout
+
+if TYPE_CHECKING:
+    from rofuse_formats.image.builder import ImageBuilder
+    from rofuse_formats.image.tree import Tree
+
+Piece: TypeAlias = "bytes | bytearray | array[int]"  # array takes no parameter before Python 3.12
+
+_NO_TIME = Time(0)
+_PLAIN = (stat.S_IFREG, stat.S_IFCHR, stat.S_IFBLK)
+
+
+def columns(builder: ImageBuilder, tree: Tree) -> list[Piece]:
+    """The image in pieces, in order."""
+    return _Columns(builder, tree).pieces()
+
+
+class _Columns:
+    def __init__(self, builder: ImageBuilder, tree: Tree) -> None:
+        self.builder, self.tree = builder, tree
+        self.texts, self._small = bytearray(), dict[bytes, int]()
+        self.column = {name: array(code) for name, code, _table, _extra in layout.COLUMNS}
+        for bounds in ("string_at", "pieces_at"):
+            self.column[bounds].append(0)
+        self._inodes()
+        self._owners()
+        self._data()
+        self._xattrs()
+        self._times()
+        self.column |= {"name_at": tree.name_at, "child": tree.child, "order": tree.order}
+
+    def pieces(self) -> list[Piece]:
+        counts = [0] * 8
+        for name, _code, table, extra in layout.COLUMNS:
+            counts[table] = len(self.column[name]) - extra
+        heaps = self.tree.names, self.texts
+        found: list[Piece] = [layout.HEADER.pack(layout.MAGIC, *counts, *map(len, heaps))]
+        for column in self.column.values():
+            if sys.byteorder == "big":
+                column.byteswap()
+            found += [column, bytes(-len(column) * column.itemsize & 7)]
+        for heap in heaps:
+            found += [heap, bytes(-len(heap) & 7)]
+        return [piece for piece in found if len(piece)]
+
+    def _inodes(self) -> None:
+        builder, record = self.builder, self.tree.record
+        for name in ("mode", "size", "mtime", "mtime_ns", "data"):
+            column = self.column[name]
+            self.column[name] = array(column.typecode, map(getattr(builder, name).__getitem__, record))
+        self.column["nlink"], self.column["parent"] = self.tree.nlink, self.tree.parent
+
+    def _owners(self) -> None:
+        """Owners in the order of their first inode."""
+        owners = list(self.builder.owner_numbers)
+        used = array("I", map(self.builder.owners.__getitem__, self.tree.record))
+        number = {old: new for new, old in enumerate(dict.fromkeys(used))}
+        self.column["owner"] = array("I", map(number.__getitem__, used))
+        for old in number:
+            uid, gid, uname, gname = owners[old]
+            self.column["uid"].append(uid)
+            self.column["gid"].append(gid)
+            self.column["uname"].append(self._string(self.builder.string(uname)))
+            self.column["gname"].append(self._string(self.builder.string(gname)))
+
+    def _data(self) -> None:
+        """Data words, and the sizes that follow from them."""
+        modes, sizes, words = self.column["mode"], self.column["size"], self.column["data"]
+        for row, mode in enumerate(modes):
+            kind, word = mode & 0o170000, words[row]
+            if kind == stat.S_IFREG:
+                if not sizes[row]:
+                    words[row] = 0  # an empty file lies nowhere
+                elif word >> layout.DATA_SHIFT:
+                    words[row] = self._pieces(word)
+            elif kind == stat.S_IFDIR:
+                words[row], sizes[row] = self.tree.first[word], self.tree.count[word]
+            elif kind == stat.S_IFLNK:
+                target = self.builder.string(word)
+                words[row], sizes[row] = self._text(target), len(target)
+            else:
+                sizes[row] = 0
+                if kind not in _PLAIN:
+                    words[row] = 0
+
+    def _pieces(self, word: int) -> int:
+        column = self.column
+        for extent in self.builder.pieces[word & layout.DATA_MASK]:
+            column["logical"].append(extent.logical)
+            column["length"].append(extent.length)
+            column["offset"].append(extent.offset)
+            column["stream"].append(extent.stream)
+        column["pieces_at"].append(len(column["stream"]))
+        return layout.DATA_PIECES << layout.DATA_SHIFT | len(column["pieces_at"]) - 2
+
+    def _xattrs(self) -> None:
+        kept = self.builder.record_xattrs
+        if not kept:
+            return
+        string = self.builder.string
+        for node, record in enumerate(self.tree.record, layout.ROOT):
+            for name, value in kept.get(record, ()):
+                self.column["xattr_node"].append(node)
+                self.column["xattr_name"].append(self._string(string(name)))
+                self.column["xattr_value"].append(self._string(string(value)))
+
+    def _times(self) -> None:
+        kept = self.builder.record_times
+        if not kept:
+            return
+        for node, record in enumerate(self.tree.record, layout.ROOT):
+            times = kept.get(record)
+            if times is None:
+                continue
+            self.column["time_node"].append(node)
+            self.column["time_has"].append(
+                sum(1 << bit for bit, time in enumerate(times) if time is not None)
+            )
+            for name, time in zip(("atime", "ctime", "btime"), times, strict=True):
+                seconds, nanoseconds = time or _NO_TIME
+                self.column[name].append(max(-(1 << 61), min(seconds, (1 << 61) - 1)))
+                self.column[name + "_ns"].append(nanoseconds)
+
+    def _text(self, data: bytes) -> int:
+        self.texts += data
+        if len(self.texts) > layout.HEAP_MAX:
+            raise LimitError("more than 4 GiB of link targets and attributes: too many to index")
+        self.column["string_at"].append(len(self.texts))
+        return len(self.column["string_at"]) - 2
+
+    def _string(self, data: bytes) -> int:
+        """A text that is likely to come again."""
+        row = self._small.get(data)
+        if row is None:
+            row = self._small[data] = self._text(data)
+        return row

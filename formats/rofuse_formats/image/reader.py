@@ -1,0 +1,192 @@
+"""Asking an inode image.
+
+Strategy
+The columns are ``memoryview.cast`` views of the mapped file: reading a field is one index operation and copies
+nothing. An image is trusted no further than its header: a value that points astray raises IndexError or
+IndexDamagedError here, it never reads outside the image.
+
+Rules
+- Inodes are named by nodeid (row + 1). Methods take nodeids, columns are indexed by row.
+- Names are bytes. Nothing is decoded.
+"""
+
+from __future__ import annotations
+
+import stat
+import sys
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator
+
+from rofuse_formats.entry import Extent, Time
+from rofuse_formats.errors import IndexDamagedError
+from rofuse_formats.image import layout
+
+Column = memoryview
+
+
+def _column(view: memoryview, code: str) -> memoryview:
+    if sys.byteorder == "big":
+        swapped = array(code, view.tobytes())
+        swapped.byteswap()
+        return memoryview(swapped)
+    return view.cast(code)  # type: ignore[call-overload, no-any-return]  # typeshed wants a literal code
+
+
+class Image:
+    """An immutable tree. ``buffer`` is the image's bytes (a memoryview over a map, or bytes)."""
+
+    def __init__(self, buffer: bytes | memoryview) -> None:
+        view = memoryview(buffer)
+        columns, heaps, counts = layout.places(view, len(view))
+        found = {
+            name: _column(view[at : at + size], code)
+            for (name, code, _table, _extra), (at, size) in zip(layout.COLUMNS, columns, strict=True)
+        }
+        self.buffer = view
+        self.inode_count = counts[layout.INODES]
+        self.dirent_count = counts[layout.DIRENTS]
+        self.size, self.mtime, self.data = found["size"], found["mtime"], found["data"]
+        self.owner, self.nlink, self.parent = found["owner"], found["nlink"], found["parent"]
+        self.mtime_ns, self.mode = found["mtime_ns"], found["mode"]
+        self.name_at, self.child, self.order = found["name_at"], found["child"], found["order"]
+        self.uid, self.gid = found["uid"], found["gid"]
+        self._owner_names = found["uname"], found["gname"]
+        self._string_at, self._pieces_at = found["string_at"], found["pieces_at"]
+        self._extents = found["logical"], found["length"], found["offset"], found["stream"]
+        self._xattrs = found["xattr_node"], found["xattr_name"], found["xattr_value"]
+        self.time_node, self.time_has = found["time_node"], found["time_has"]
+        self._times = tuple((found[name], found[name + "_ns"]) for name in ("atime", "ctime", "btime"))
+        self.names, self._texts = (view[at : at + size] for at, size in heaps)
+        if not stat.S_ISDIR(self.mode[0]):
+            raise IndexDamagedError("the inode image's root is not a directory")
+
+    @property
+    def has_xattrs(self) -> bool:
+        return len(self._xattrs[0]) > 0
+
+    def is_directory(self, node: int) -> bool:
+        return stat.S_ISDIR(self.mode[node - 1])
+
+    def dirents(self, node: int) -> range:
+        """Rows of a directory's dirents, in archive order. Empty for what is no directory."""
+        row = node - 1
+        if not stat.S_ISDIR(self.mode[row]):
+            return range(0)
+        first = self.data[row]
+        end = first + self.size[row]
+        if end > self.dirent_count:
+            raise IndexDamagedError(f"directory {node} claims entries {first} to {end}")
+        return range(first, end)
+
+    def name(self, dirent: int) -> bytes:
+        return bytes(self.names[self.name_at[dirent] : self.name_at[dirent + 1]])
+
+    def lookup(self, node: int, name: bytes) -> int:
+        """Nodeid of ``name`` in directory ``node``, 0 where there is none. O(log n) whatever the names are."""
+        low, high = (rows := self.dirents(node)).start, rows.stop
+        order, names, name_at = self.order, self.names, self.name_at
+        while low < high:
+            middle = (low + high) >> 1
+            dirent = order[middle]
+            found = bytes(names[name_at[dirent] : name_at[dirent + 1]])
+            if found < name:
+                low = middle + 1
+            elif found == name:
+                return self.child[dirent]
+            else:
+                high = middle
+        return 0
+
+    def resolve(self, path: bytes) -> int:
+        """Nodeid of a path below the root (leading and doubled slashes and ``.`` allowed), 0 where there is none.
+        Symlinks are not followed."""
+        node = layout.ROOT
+        for name in path.split(b"/"):
+            if name in (b"", b"."):
+                continue
+            node = self.parent[node - 1] if name == b".." else self.lookup(node, name)
+            if node == 0:
+                break
+        return node
+
+    def string(self, row: int) -> bytes:
+        return bytes(self._texts[self._string_at[row] : self._string_at[row + 1]])
+
+    def target(self, node: int) -> bytes:
+        """A symlink's target."""
+        return self.string(self.data[node - 1])
+
+    def owner_names(self, owner: int) -> tuple[bytes, bytes]:
+        """User and group name of a row of owners; empty where the archive has none."""
+        unames, gnames = self._owner_names
+        return self.string(unames[owner]), self.string(gnames[owner])
+
+    def extents(self, node: int) -> list[Extent]:
+        """A regular file's runs of bytes, ascending; what none covers is a hole."""
+        row = node - 1
+        if not stat.S_ISREG(self.mode[row]):
+            return []
+        word, size = self.data[row], self.size[row]
+        kind = word >> layout.DATA_SHIFT
+        if kind == layout.DATA_OFFSET:
+            return [Extent(0, size, word)] if size else []
+        if kind != layout.DATA_PIECES:
+            raise IndexDamagedError(f"inode {node} has a data word of an unknown kind")
+        piece = word & layout.DATA_MASK
+        logical, length, offset, stream = self._extents
+        rows = range(self._pieces_at[piece], self._pieces_at[piece + 1])
+        return [Extent(logical[i], length[i], offset[i], stream[i]) for i in rows]
+
+    def xattrs(self, node: int) -> list[tuple[bytes, bytes]]:
+        """Extended attributes as (name, value), in the order of their names."""
+        nodes, names, values = self._xattrs
+        first = bisect_left(nodes, node)
+        found = []
+        for i in range(first, len(nodes)):
+            if nodes[i] != node:
+                break
+            found.append((self.string(names[i]), self.string(values[i])))
+        return found
+
+    def times(self, node: int) -> tuple[Time | None, Time | None, Time | None]:
+        """atime, ctime, btime where the archive has them."""
+        row = bisect_left(self.time_node, node)
+        if row == len(self.time_node) or self.time_node[row] != node:
+            return None, None, None
+        has = self.time_has[row]
+        atime, ctime, btime = (
+            Time(seconds[row], nanoseconds[row]) if has & (1 << bit) else None
+            for bit, (seconds, nanoseconds) in enumerate(self._times)
+        )
+        return atime, ctime, btime
+
+    def walk(self, node: int = layout.ROOT, path: bytes = b"") -> Iterator[tuple[bytes, int]]:
+        """``(path, nodeid)`` of everything below ``node``, depth first, a directory before its entries, each
+        directory in archive order. ``path`` is put before each name. The tree may be of any depth."""
+        stack = [(path, node, iter(self.dirents(node)))]
+        while stack:
+            prefix, directory, rows = stack[-1]
+            for dirent in rows:
+                child = self.child[dirent]
+                child_path = prefix + b"/" + self.name(dirent) if prefix else self.name(dirent)
+                yield child_path, child
+                if self.is_directory(child):
+                    if child <= directory:  # numbered after its parent, always: so a walk ends
+                        raise IndexDamagedError(f"directory {child} lies within itself")
+                    stack.append((child_path, child, iter(self.dirents(child))))
+                    break
+            else:
+                stack.pop()
+
+    def path(self, node: int) -> bytes:
+        """One path of an inode, for messages. Empty for the root."""
+        parts: list[bytes] = []
+        while node != layout.ROOT and len(parts) < 4096:
+            parent = self.parent[node - 1]
+            row = next((row for row in self.dirents(parent) if self.child[row] == node), None)
+            if row is None:
+                break
+            parts.append(self.name(row))
+            node = parent
+        return b"/".join(reversed(parts))

@@ -1,0 +1,96 @@
+"""The index file: everything that is known of an archive once it was read, in one file that is mapped.
+
+Layout (little-endian): magic, version, number of sections; a table of (tag, offset, bytes, CRC-32) for each section;
+CRC-32 of all that; then the sections, each aligned to 64 bytes. Sections: ``META`` (JSON: the source's fingerprint, the
+options, the format, the codecs, the report), ``IMAGE`` (``image.layout``), ``SEEK0``, ``SEEK1``... (each codec's seek
+index, outermost first).
+
+Rules
+- Written whole, to a descriptor that nobody else reads yet; never changed afterwards.
+- Every byte is under a checksum, checked when it is opened. What does not hold raises IndexDamagedError.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import struct
+import zlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from rofuse_formats.errors import IndexDamagedError
+
+if TYPE_CHECKING:
+    from rofuse_formats.image.columns import Piece
+
+MAGIC = b"ROFUSE\r\n"
+VERSION = 1
+_HEADER = struct.Struct("<8sII")
+_SECTION = struct.Struct("<8sQQI4x")
+_CHECKSUM = struct.Struct("<I4x")
+_MOST_SECTIONS = 64
+_ALIGNMENT = 64
+
+
+def write(fd: int, meta: dict[str, Any], image: Iterable[Piece], seeks: Iterable[bytes]) -> int:
+    """Writes an index to ``fd`` from its beginning; returns its size. Raises OSError."""
+    sections: list[tuple[bytes, Iterable[Piece]]] = [
+        (b"META", [json.dumps(meta, sort_keys=True, separators=(",", ":")).encode()]),
+        (b"IMAGE", image),
+    ]
+    sections += ((b"SEEK%d" % number, [seek]) for number, seek in enumerate(seeks))
+    position = _HEADER.size + _SECTION.size * len(sections) + _CHECKSUM.size
+    table = [_HEADER.pack(MAGIC, VERSION, len(sections))]
+    for tag, pieces in sections:
+        position += -position % _ALIGNMENT
+        start, checksum = position, 0
+        for piece in pieces:
+            view = memoryview(piece).cast("B")
+            checksum = zlib.crc32(view, checksum)
+            _write_at(fd, view, position)
+            position += len(view)
+        table.append(_SECTION.pack(tag, start, position - start, checksum))
+    head = b"".join(table)
+    _write_at(fd, memoryview(head + _CHECKSUM.pack(zlib.crc32(head))), 0)
+    return position
+
+
+def _write_at(fd: int, view: memoryview, position: int) -> None:
+    while view:
+        written = os.pwrite(fd, view, position)
+        view, position = view[written:], position + written
+
+
+class Index:
+    """An index file, mapped. ``fd`` stays the caller's."""
+
+    def __init__(self, fd: int) -> None:
+        self.size = os.fstat(fd).st_size
+        if self.size < _HEADER.size + _CHECKSUM.size:
+            raise IndexDamagedError("the index is shorter than its header")
+        view = memoryview(mmap.mmap(fd, self.size, prot=mmap.PROT_READ))
+        sections = _sections(view)
+        try:
+            self.meta: dict[str, Any] = json.loads(bytes(sections[b"META"]))
+            self.image = sections[b"IMAGE"]
+        except (KeyError, ValueError) as error:
+            raise IndexDamagedError(f"the index lacks its description: {error}") from error
+        self.seeks = [sections[tag] for tag in sorted(sections) if tag.startswith(b"SEEK")]
+
+
+def _sections(view: memoryview) -> dict[bytes, memoryview]:
+    magic, version, count = _HEADER.unpack(view[: _HEADER.size])
+    if magic != MAGIC or version != VERSION or count > _MOST_SECTIONS:
+        raise IndexDamagedError("the index is of another version")
+    end = _HEADER.size + count * _SECTION.size
+    if len(view) < end + _CHECKSUM.size or _CHECKSUM.unpack_from(view, end) != (zlib.crc32(view[:end]),):
+        raise IndexDamagedError("the index's table of sections is damaged")
+    found = {}
+    for tag, offset, size, checksum in _SECTION.iter_unpack(view[_HEADER.size : end]):
+        section = view[offset : offset + size]
+        if len(section) != size or zlib.crc32(section) != checksum:
+            raise IndexDamagedError(f"section {tag.decode('ascii', 'replace')} of the index is damaged")
+        found[tag.rstrip(b"\0")] = section
+    return found

@@ -1,0 +1,27 @@
+"""What an archive may cost at most, whatever it claims."""
+
+from __future__ import annotations
+
+MIB = 1 << 20
+
+
+class Limits:
+    """Bounds on memory and work; each is an option of the command of the same name (``--max-window``).
+
+    All sizes are bytes. They guard, they do not tune: an ordinary archive never meets one.
+    """
+
+    __slots__ = ("max_entries", "max_path", "max_window", "max_xattrs")
+
+    def __init__(
+        self,
+        *,
+        max_window: int = 128 * MIB,
+        max_entries: int = 1 << 28,
+        max_path: int = 1 << 16,
+        max_xattrs: int = 1 << 16,
+    ) -> None:
+        self.max_window = max_window  # the window a decoder must keep (zstd --long=27 needs 128 MiB)
+        self.max_entries = max_entries
+        self.max_path = max_path  # length of one member's path or link target
+        self.max_xattrs = max_xattrs  # names and values of one member's extended attributes together

@@ -1,0 +1,64 @@
+"""What was noticed while an archive was indexed: kept with its index, told to its user at every mount."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+NAMED = 100  # skipped members and damages that are kept by name; beyond that they are only counted
+
+
+class Report:
+    """Skipped members, warnings and damage. JSON in, JSON out."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+        self.skipped: list[tuple[bytes, str]] = []
+        self.skipped_counts: Counter[str] = Counter()
+        self.damage: list[tuple[str, int]] = []
+        self.damage_count = 0
+
+    def warn(self, message: str) -> None:
+        if len(self.warnings) < NAMED:
+            self.warnings.append(message)
+
+    def skip(self, path: bytes, reason: str) -> None:
+        if len(self.skipped) < NAMED:
+            self.skipped.append((path[:4096], reason))
+        if reason in self.skipped_counts or len(self.skipped_counts) < NAMED:
+            self.skipped_counts[reason] += 1
+
+    def damaged(self, message: str, offset: int) -> None:
+        self.damage_count += 1
+        if len(self.damage) < NAMED:
+            self.damage.append((message, offset))
+
+    def lines(self) -> list[str]:
+        """What a user should know, one line each, the worst first."""
+        lines = [f"damaged: {message}" for message, _offset in self.damage[:3]]
+        if self.damage_count > 3:
+            lines.append(f"damaged: {self.damage_count - 3} more places")
+        for reason, count in self.skipped_counts.items():
+            first = next((path for path, why in self.skipped if why == reason), b"")
+            name = first.decode("utf-8", "backslashreplace")[:200]
+            lines.append(f"{count} not shown: {reason} (first: {name!r})")
+        return lines + self.warnings
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "warnings": self.warnings,
+            "skipped": [[path.decode("latin-1"), reason] for path, reason in self.skipped],
+            "skipped_counts": dict(self.skipped_counts),
+            "damage": self.damage,
+            "damage_count": self.damage_count,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Report:
+        report = cls()
+        report.warnings = [str(line) for line in data["warnings"]]
+        report.skipped = [(path.encode("latin-1"), str(reason)) for path, reason in data["skipped"]]
+        report.skipped_counts.update({str(reason): int(n) for reason, n in data["skipped_counts"].items()})
+        report.damage = [(str(message), int(offset)) for message, offset in data["damage"]]
+        report.damage_count = int(data["damage_count"])
+        return report

@@ -1,0 +1,66 @@
+"""Bytes at an offset: what scanners and codecs read from.
+
+Rules
+- A Source is read by ``pread(size, offset)``; there is no position to share between threads.
+- ``pread`` returns exactly ``size`` bytes except at the end of the source. It never maps: a page of a map whose
+  file was truncated kills the process that touches it, a short read does not.
+- ``size`` is what the source had when it was opened. Bytes beyond it are never asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Protocol
+
+from rofuse_formats.errors import SourceError
+
+
+class Source(Protocol):
+    """Random access to immutable bytes."""
+
+    size: int
+
+    def pread(self, size: int, offset: int, /) -> bytes:
+        """Bytes [offset, offset+size), shorter only where the source ends. Raises OSError or a FormatError."""
+        ...
+
+
+class FileSource:
+    """A regular file (or block device) as a Source. Owns its descriptor."""
+
+    def __init__(self, path: str | bytes | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        try:
+            self.fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise SourceError(f"cannot be opened: {error.strerror}") from error
+        status = os.fstat(self.fd)
+        if stat.S_ISREG(status.st_mode):
+            self.size = status.st_size
+        elif stat.S_ISBLK(status.st_mode):
+            self.size = os.lseek(self.fd, 0, os.SEEK_END)
+        else:
+            os.close(self.fd)
+            kind = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+            raise SourceError(f"is {kind}; give an archive file")
+        self.status = status
+
+    def pread(self, size: int, offset: int, /) -> bytes:
+        data = os.pread(self.fd, size, offset)
+        if len(data) == size or not data:
+            return data
+        parts = [data]  # a signal or a network file system may cut a read short
+        got = len(data)
+        while got < size:
+            data = os.pread(self.fd, size - got, offset + got)
+            if not data:
+                break
+            parts.append(data)
+            got += len(data)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1

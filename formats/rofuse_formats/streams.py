@@ -1,0 +1,182 @@
+"""Bytes at (stream, offset).
+
+Strategy
+Stored bytes are slices of a map that nobody here touches: they go from the page cache to the kernel by ``writev``,
+and a file truncated meanwhile is an error there and no signal here. Decoded bytes come in blocks of 128 KiB on a
+fixed grid. A block that is not in the cache is decoded by a cursor: the nearest idle one at or behind it, unless a
+seek point lies nearer.
+
+Rules
+- ``BlockCache.lock`` is the only lock of bookkeeping. It is never held while anything is decoded.
+- The stretch between two seek points is decoded by one thread at a time. Who comes second finds the first one's blocks.
+- Memory is bounded: blocks by the cache, cursors by ``CURSOR_BUDGET``: half of it for those that run, half for those
+  that wait where they stopped. One of each there may always be.
+"""
+
+from __future__ import annotations
+
+import mmap
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rofuse_formats.codecs import Cursor, SeekableStream
+from rofuse_formats.errors import DamagedError
+from rofuse_formats.limits import MIB
+from rofuse_formats.source import FileSource
+
+BLOCK = 1 << 17
+KEPT_ON_THE_WAY = (
+    8 * BLOCK
+)  # of what a cursor passes over just before the block asked for: neighbours are asked for next
+CACHE_BUDGET = 24 * MIB
+CURSOR_BUDGET = 40 * MIB
+
+
+class Stream(Protocol):
+    size: int
+
+    def read(self, offset: int, size: int, /) -> list[memoryview]:
+        """Bytes [offset, offset+size) in pieces, shorter only at the stream's end. Raises DamagedError, OSError."""
+        ...
+
+
+class StoredStream:
+    """A file's own bytes, mapped."""
+
+    def __init__(self, source: FileSource) -> None:
+        self.size = source.size
+        self._view = (
+            memoryview(mmap.mmap(source.fd, source.size, prot=mmap.PROT_READ))
+            if source.size
+            else memoryview(b"")
+        )
+
+    def read(self, offset: int, size: int, /) -> list[memoryview]:
+        piece = self._view[offset : offset + size]
+        return [piece] if len(piece) else []
+
+
+class BlockCache:
+    """Decoded blocks, the least recently used dropped first. Keys are (stream number, block number)."""
+
+    def __init__(self, budget: int = CACHE_BUDGET) -> None:
+        self.lock = threading.Lock()
+        self.hits = self.misses = self.bytes = 0
+        self._budget = budget
+        self._blocks: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+
+    def get(self, key: tuple[int, int]) -> bytes | None:
+        with self.lock:
+            data = self._blocks.get(key)
+            if data is None:
+                self.misses += 1
+            else:
+                self.hits += 1
+                self._blocks.move_to_end(key)
+            return data
+
+    def put(self, key: tuple[int, int], data: bytes) -> None:
+        with self.lock:
+            if key in self._blocks:
+                return
+            self._blocks[key] = data
+            self.bytes += len(data)
+            while self.bytes > self._budget and len(self._blocks) > 1:
+                _key, dropped = self._blocks.popitem(last=False)
+                self.bytes -= len(dropped)
+
+
+class DecodedStream:
+    """Random access to a compressed stream, for any number of threads."""
+
+    def __init__(self, stream: SeekableStream, cache: BlockCache, number: int = 0) -> None:
+        self.size = stream.size
+        self._stream, self._cache, self._number = stream, cache, number
+        self._lock = cache.lock
+        self._idle: list[Cursor] = []  # least recently used first
+        self._stretches: dict[int, tuple[threading.Lock, int]] = {}  # lock and users, by seek point
+        affordable = max(2, CURSOR_BUDGET // max(stream.cursor_bytes, 1))
+        self._most = affordable // 2
+        self._running = threading.BoundedSemaphore(affordable - self._most)
+
+    def read(self, offset: int, size: int, /) -> list[memoryview]:
+        end = min(offset + size, self.size)
+        pieces = []
+        while offset < end:
+            block, skipped = divmod(offset, BLOCK)
+            data = self._cache.get((self._number, block))
+            if data is None:
+                data = self._decode(block)
+            piece = memoryview(data)[skipped : skipped + end - offset]
+            pieces.append(piece)
+            offset += len(piece)
+        return pieces
+
+    def pread(self, size: int, offset: int, /) -> bytes:
+        """As a Source: what is compressed twice is decoded through two of these."""
+        return b"".join(self.read(offset, size))
+
+    def _decode(self, block: int) -> bytes:
+        position = block * BLOCK
+        point = bisect_right(self._stream.points, position) - 1
+        with self._stretch(point):
+            data = self._cache.get((self._number, block))
+            if data is None:
+                with self._running:
+                    cursor = self._take(position, point) or self._stream.cursor(point)
+                    data = self._run(cursor, position)
+                    self._rest(cursor)
+            return data
+
+    def _run(self, cursor: Cursor, position: int) -> bytes:
+        """Moves a cursor over the block at ``position`` and returns the block."""
+        start = max(cursor.position, position - KEPT_ON_THE_WAY)
+        start += -start % BLOCK
+        cursor.skip(start - cursor.position)
+        while True:
+            expected = min(BLOCK, self.size - start)
+            data = cursor.read(expected)
+            if len(data) != expected:
+                raise DamagedError(
+                    f"the compressed data ends before byte {start + expected} of what it holds"
+                )
+            self._cache.put((self._number, start // BLOCK), data)
+            if start == position:
+                return data
+            start += BLOCK
+
+    @contextmanager
+    def _stretch(self, point: int) -> Iterator[None]:
+        with self._lock:
+            lock, users = self._stretches.get(point) or (threading.Lock(), 0)
+            self._stretches[point] = lock, users + 1
+        try:
+            with lock:
+                yield
+        finally:
+            with self._lock:
+                lock, users = self._stretches.pop(point)
+                if users > 1:
+                    self._stretches[point] = lock, users - 1
+
+    def _take(self, position: int, point: int) -> Cursor | None:
+        """The idle cursor that is nearest to ``position``, unless the seek point is nearer."""
+        start = self._stream.points[point]
+        with self._lock:
+            near = [cursor for cursor in self._idle if start <= cursor.position <= position]
+            if not near:
+                del self._idle[: max(0, len(self._idle) + 1 - self._most)]
+                return None
+            nearest = max(near, key=lambda cursor: cursor.position)
+            self._idle.remove(nearest)
+            return nearest
+
+    def _rest(self, cursor: Cursor) -> None:
+        with self._lock:
+            if cursor.position < self.size:
+                self._idle.append(cursor)
+                del self._idle[: max(0, len(self._idle) - self._most)]

@@ -1,0 +1,279 @@
+"""The filesystem over an archive: the inode image as the kernel's structures.
+
+Strategy
+Nothing of an archive ever changes, so every answer is valid for ever, absent names included, and every method gives
+the bytes of the kernel's structure, made from the image's columns with one ``pack``. Files and directories are
+stateless: there is nothing to open. What the archive does not have (extended attributes, holes, times of birth) is
+answered ENOSYS, and the kernel never asks again.
+
+Rules
+- nodeid = row in the image + 1, so FORGET means nothing and any server of the same image answers the same. With
+  ``subdir`` its nodeid and the root's change places.
+- Directory offsets: 1 after ``.``, 2 after ``..``, then 3, 4... after the entries, in archive order.
+- What an archive cannot give (it ends too early, its data is damaged) is EIO, told to ``log`` once for each inode; it
+  is never zeros.
+"""
+
+from __future__ import annotations
+
+import math
+import stat
+from collections.abc import Callable, Iterable
+from errno import EINVAL, EIO, EISDIR, ENODATA, ENOSYS, ENOTDIR, ENXIO
+
+from rofuse_formats import Archive
+from rofuse_formats.errors import FormatError
+from rofuse_mount import wire
+from rofuse_mount.encoding import NO_ENTRY, direntplus, pack_statx, validity
+from rofuse_mount.filesystem import Filesystem
+from rofuse_mount.records import Attr, Buffer, Context, FileHandle, StatFS, Statx
+
+ROOT = 1
+SEEK_DATA, SEEK_HOLE = 3, 4
+_BLOCK = 4096
+_U64 = (1 << 64) - 1
+_NS = 1_000_000_000
+_MOST_TOLD = 1000  # damaged inodes that are named in the log
+
+
+class View:
+    """How an archive's attributes are shown. None: as the archive has them.
+
+    ``uid``, ``gid``: everything belongs to them. ``fmask``, ``dmask``: permission bits taken from files and
+    directories. ``entry_timeout``, ``attr_timeout``: seconds that the kernel may keep what it was told. ``subdir``: a
+    path in the archive that becomes the root.
+    """
+
+    __slots__ = ("attr_timeout", "dmask", "entry_timeout", "fmask", "gid", "subdir", "uid")
+
+    def __init__(
+        self,
+        *,
+        uid: int | None = None,
+        gid: int | None = None,
+        fmask: int = 0,
+        dmask: int = 0,
+        entry_timeout: float = math.inf,
+        attr_timeout: float = math.inf,
+        subdir: bytes = b"",
+    ) -> None:
+        self.uid, self.gid, self.fmask, self.dmask = uid, gid, fmask, dmask
+        self.entry_timeout, self.attr_timeout, self.subdir = entry_timeout, attr_timeout, subdir
+
+
+class ArchiveFilesystem(Filesystem):
+    """Serves an archive. ``log`` is told, in one line, of what could not be read. Raises NotADirectoryError where
+    ``view.subdir`` is none of the archive."""
+
+    export = True
+
+    def __init__(
+        self, archive: Archive, view: View | None = None, *, log: Callable[[str], None] = lambda line: None
+    ) -> None:
+        view = view or View()
+        image = archive.image
+        self.archive, self._image, self._log = archive, image, log
+        self._told: set[int] = set()
+        self._top = image.resolve(view.subdir)
+        if not self._top or not image.is_directory(self._top):
+            raise NotADirectoryError(
+                f"the archive has no directory {view.subdir.decode(errors='backslashreplace')!r}"
+            )
+        owners = range(len(image.uid))
+        self._uids = [image.uid[row] if view.uid is None else view.uid for row in owners]
+        self._gids = [image.gid[row] if view.gid is None else view.gid for row in owners]
+        self._file_bits, self._directory_bits = 0o177777 & ~view.fmask, 0o177777 & ~view.dmask
+        entry_seconds, entry_ns = validity(view.entry_timeout)
+        attr_seconds, attr_ns = validity(view.attr_timeout)
+        self._valid = (0, entry_seconds, attr_seconds, entry_ns, attr_ns)  # generation first, as in entry_out
+        self._attr_valid = (attr_seconds, attr_ns, 0)
+        self._attr_timeout = view.attr_timeout
+        self._absent = wire.ENTRY_OUT.pack(0, *self._valid, *(0,) * 16)
+        self._has_times = len(image.time_node) > 0
+        self._has_btimes = any(has & 4 for has in image.time_has)
+        self._statfs: StatFS | None = None
+
+    # -- numbers ---------------------------------------------------------------------------------------------
+
+    def _node(self, nodeid: int) -> int:
+        """The image's number of a kernel's nodeid, and back: they differ for two inodes at most. A number that is
+        none of the image's raises."""
+        if nodeid == ROOT:
+            return self._top
+        if nodeid == self._top:
+            return ROOT
+        if not 0 < nodeid <= self._image.inode_count:
+            raise FileNotFoundError
+        return nodeid
+
+    def _attr(self, node: int) -> tuple[int, ...]:
+        """The fields of wire.ATTR."""
+        image, row = self._image, node - 1
+        mode, size = image.mode[row], image.size[row]
+        seconds, nanoseconds = image.mtime[row] & _U64, image.mtime_ns[row]
+        rdev, blocks = 0, (size + 511) >> 9
+        kind = mode & 0o170000
+        if kind == stat.S_IFREG:
+            mode &= self._file_bits
+            if image.data[row] >> 62:
+                blocks = sum((extent.length + 511) >> 9 for extent in image.extents(node))
+        elif kind == stat.S_IFDIR:
+            mode &= self._directory_bits
+            size = blocks = 0
+        elif kind in (stat.S_IFCHR, stat.S_IFBLK):
+            rdev = image.data[row] & 0xFFFFFFFF
+        owner = image.owner[row]
+        atime = ctime = (seconds, nanoseconds)
+        if self._has_times:
+            told_atime, told_ctime, _btime = image.times(node)
+            atime, ctime = told_atime or atime, told_ctime or ctime
+        return (
+            self._node(node),
+            size,
+            blocks,
+            atime[0] & _U64,
+            seconds,
+            ctime[0] & _U64,
+            atime[1],
+            nanoseconds,
+            ctime[1],
+            mode,
+            image.nlink[row],
+            self._uids[owner],
+            self._gids[owner],
+            rdev,
+            _BLOCK,
+            0,
+        )
+
+    # -- names and attributes --------------------------------------------------------------------------------
+
+    def lookup(self, ctx: Context, parent: int, name: bytes) -> bytes:
+        node = self._node(parent)
+        if name == b".":
+            found = node
+        elif name == b"..":
+            found = node if node == self._top else self._image.parent[node - 1]
+        else:
+            if not self._image.is_directory(node):
+                raise NotADirectoryError(ENOTDIR, "not a directory")
+            found = self._image.lookup(node, name)
+        if not found:
+            return self._absent
+        return wire.ENTRY_OUT.pack(self._node(found), *self._valid, *self._attr(found))
+
+    def getattr(self, ctx: Context, ino: int, fh: FileHandle | None) -> bytes:
+        return wire.ATTR_OUT.pack(*self._attr_valid, *self._attr(self._node(ino)))
+
+    def statx(self, ctx: Context, ino: int, fh: FileHandle | None, flags: int, mask: int) -> bytes:
+        if not self._has_btimes:
+            raise OSError(ENOSYS, "no times of birth")
+        node = self._node(ino)
+        fields = self._attr(node)
+        atime, mtime, ctime = (_signed(fields[i]) * _NS + fields[i + 3] for i in (3, 4, 5))
+        number, size, blocks = fields[:3]
+        mode, nlink, uid, gid, rdev = fields[9:14]
+        attr = Attr(number, mode, nlink, size, blocks, uid, gid, rdev, atime, mtime, ctime)
+        btime = self._image.times(node)[2]
+        birth = None if btime is None else btime.seconds * _NS + btime.nanoseconds
+        return pack_statx(Statx(attr, btime_ns=birth, attr_timeout=self._attr_timeout))
+
+    def readlink(self, ctx: Context, ino: int) -> bytes:
+        node = self._node(ino)
+        if not stat.S_ISLNK(self._image.mode[node - 1]):
+            raise OSError(EINVAL, "not a symbolic link")
+        return self._image.target(node)
+
+    def readdirplus(self, ctx: Context, ino: int, fh: FileHandle, offset: int, size: int) -> bytes:
+        node, image = self._node(ino), self._image
+        if not image.is_directory(node):
+            raise NotADirectoryError(ENOTDIR, "not a directory")
+        records: list[bytes] = []
+        for mark, name in enumerate((b".", b".."), 1):
+            if offset < mark:
+                records.append(direntplus(len(name))(*_NO_INODE, ino, mark, len(name), 4, name))
+        room = size - sum(map(len, records))
+        rows = image.dirents(node)
+        child, name_of, attr_of, valid = image.child, image.name, self._attr, self._valid
+        first = rows.start + max(offset - 2, 0)
+        for mark, row in enumerate(range(first, rows.stop), max(offset, 2) + 1):
+            name = name_of(row)
+            attr = attr_of(child[row])
+            record = direntplus(len(name))(
+                attr[0], *valid, *attr, attr[0], mark, len(name), attr[9] >> 12, name
+            )
+            room -= len(record)
+            if room < 0:
+                break
+            records.append(record)
+        return b"".join(records)
+
+    # -- data ------------------------------------------------------------------------------------------------
+
+    def read(self, ctx: Context, ino: int, fh: FileHandle, offset: int, size: int) -> list[Buffer]:
+        node = self._node(ino)
+        if not stat.S_ISREG(self._image.mode[node - 1]):
+            raise IsADirectoryError(EISDIR, "not a file")
+        try:
+            return self.archive.read(node, offset, size)  # type: ignore[return-value]  # list is invariant
+        except FormatError as error:
+            self._tell(node, offset, error)
+            raise OSError(EIO, str(error)) from error
+
+    def lseek(self, ctx: Context, ino: int, fh: FileHandle, offset: int, whence: int) -> int:
+        node = self._node(ino)
+        size = self._image.size[node - 1]
+        if whence not in (SEEK_DATA, SEEK_HOLE):
+            raise OSError(EINVAL, "not a way to seek")
+        if offset >= size:
+            raise OSError(ENXIO, "beyond the end")
+        runs = [(extent.logical, extent.logical + extent.length) for extent in self._image.extents(node)]
+        if whence == SEEK_DATA:
+            for start, stop in runs:
+                if stop > offset:
+                    return max(start, offset)
+            raise OSError(ENXIO, "no data up to the end")
+        for start, stop in runs:
+            if start > offset:
+                break
+            offset = max(offset, stop)
+        return min(offset, size)
+
+    # -- extended attributes ---------------------------------------------------------------------------------
+
+    def getxattr(self, ctx: Context, ino: int, name: bytes) -> bytes:
+        for found, value in self._xattrs(ino):
+            if found == name:
+                return value
+        raise OSError(ENODATA, "no such attribute")
+
+    def listxattr(self, ctx: Context, ino: int) -> Iterable[bytes]:
+        return [name for name, _value in self._xattrs(ino)]
+
+    def _xattrs(self, ino: int) -> list[tuple[bytes, bytes]]:
+        if not self._image.has_xattrs:
+            raise OSError(ENOSYS, "no extended attributes")
+        return self._image.xattrs(self._node(ino))
+
+    # -- the whole -------------------------------------------------------------------------------------------
+
+    def statfs(self, ctx: Context, ino: int) -> StatFS:
+        if self._statfs is None:
+            image = self._image
+            sizes = (size for size, mode in zip(image.size, image.mode, strict=True) if stat.S_ISREG(mode))
+            self._statfs = StatFS(blocks=(sum(sizes) + _BLOCK - 1) // _BLOCK, files=image.inode_count)
+        return self._statfs
+
+    def _tell(self, node: int, offset: int, error: FormatError) -> None:
+        if node not in self._told and len(self._told) < _MOST_TOLD:
+            self._told.add(node)
+            path = self._image.path(node).decode("utf-8", "backslashreplace")
+            self._log(f"{path}: byte {offset} cannot be read: {error}")
+
+
+# What stands in a listing for ``.`` and ``..``: the kernel knows their inodes.
+_NO_INODE = wire.ENTRY_OUT.unpack(NO_ENTRY)
+
+
+def _signed(seconds: int) -> int:
+    return seconds - (1 << 64) if seconds >> 63 else seconds
