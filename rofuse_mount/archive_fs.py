@@ -17,9 +17,10 @@ Rules
 from __future__ import annotations
 
 import math
+import os
 import stat
 from collections.abc import Callable, Iterable
-from errno import EINVAL, EIO, EISDIR, ENODATA, ENOSYS, ENOTDIR, ENXIO
+from errno import EACCES, EINVAL, EIO, EISDIR, ENODATA, ENOSYS, ENOTDIR, ENXIO
 
 from rofuse_formats import Archive
 from rofuse_formats.errors import FormatError
@@ -269,6 +270,32 @@ class ArchiveFilesystem(Filesystem):
             self._told.add(node)
             path = self._image.path(node).decode("utf-8", "backslashreplace")
             self._log(f"{path}: byte {offset} cannot be read: {error}")
+
+
+class OwnerOnlyFilesystem(ArchiveFilesystem):
+    """As ``-o allow_root`` wants it: for the user who mounts and root alone. The kernel knows only "the one" and "all",
+    so it lets all in, and who it is is asked here; nothing may then be kept that was told to somebody else."""
+
+    def lookup(self, ctx: Context, parent: int, name: bytes) -> bytes:
+        self._admit(ctx)
+        return super().lookup(ctx, parent, name)
+
+    def getattr(self, ctx: Context, ino: int, fh: FileHandle | None) -> bytes:
+        self._admit(ctx)
+        return super().getattr(ctx, ino, fh)
+
+    def readdirplus(self, ctx: Context, ino: int, fh: FileHandle, offset: int, size: int) -> bytes:
+        self._admit(ctx)
+        return super().readdirplus(ctx, ino, fh, offset, size)
+
+    def readlink(self, ctx: Context, ino: int) -> bytes:
+        self._admit(ctx)
+        return super().readlink(ctx, ino)
+
+    @staticmethod
+    def _admit(ctx: Context) -> None:
+        if ctx.uid not in (0, os.getuid()):
+            raise PermissionError(EACCES, "for its owner and root only")
 
 
 # What stands in a listing for ``.`` and ``..``: the kernel knows their inodes.

@@ -13,7 +13,7 @@ import os
 import stat
 from typing import Protocol
 
-from rofuse_formats.errors import SourceError
+from rofuse_formats.errors import SourceError, UnknownFormatError
 
 
 class Source(Protocol):
@@ -43,7 +43,7 @@ class FileSource:
         else:
             os.close(self.fd)
             kind = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-            raise SourceError(f"is {kind}; give an archive file")
+            raise UnknownFormatError(f"is {kind}; give an archive file")
         self.status = status
 
     def pread(self, size: int, offset: int, /) -> bytes:

@@ -1,0 +1,5 @@
+"""``python -m rofuse_mount``."""
+
+from rofuse_mount.cli import main
+
+main()

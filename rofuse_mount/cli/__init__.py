@@ -1,0 +1,70 @@
+"""The command ``rofuse-mount``.
+
+Strategy
+Each command is a module of ``commands`` that defines ``COMMAND``; the folder is the registry, and only the command that
+is asked for is imported. The first word is a command if it is one of their names, else the source of a mount.
+
+Rules
+- A failure is one line on standard error and an exit status (``outcome``). A traceback is a bug.
+- Nothing below this package prints, draws or exits.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from rofuse_mount import __version__
+from rofuse_mount.cli import outcome
+
+_FOLDER = os.path.join(os.path.dirname(__file__), "commands")
+_GROUP_OPTIONS = ("-h", "--help", "-V", "--version")
+_ALIASES = {"-u": "umount"}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        modules = (os.path.splitext(name)[0] for name in os.listdir(_FOLDER) if name.endswith(".py"))
+        return sorted(module.rstrip("_") for module in modules if module != "__init__")
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        from importlib import import_module
+
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command: click.Command = import_module(f"rofuse_mount.cli.commands.{cmd_name}").COMMAND
+        return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] in _ALIASES:
+            args = [_ALIASES[args[0]], *args[1:]]
+        elif args and args[0] not in _GROUP_OPTIONS and args[0] not in self.list_commands(ctx):
+            args = ["mount", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    options_metavar="[OPTIONS]",
+    subcommand_metavar="SOURCE MOUNTPOINT | COMMAND ...",
+    no_args_is_help=True,
+)
+@click.version_option(
+    __version__, "-V", "--version", prog_name="rofuse-mount", message="%(prog)s %(version)s"
+)
+def _root() -> None:
+    """Mount an archive as a read-only directory, at once: no unpacking, no disk filled.
+
+    \b
+    rofuse-mount backup.tar.zst /mnt/b     mount; returns when the mount is ready
+    rofuse-mount umount /mnt/b             take it off again
+    rofuse-mount mount --help              the options of a mount
+    """
+
+
+def main(args: list[str] | None = None) -> None:
+    """Runs the command and exits with its status."""
+    sys.exit(outcome.run(lambda: _root.main(args, prog_name="rofuse-mount", standalone_mode=False)))

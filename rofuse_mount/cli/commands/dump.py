@@ -1,0 +1,23 @@
+"""``rofuse-mount dump SOURCE``: the image as text."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from rofuse_formats.image.dump import dump
+from rofuse_mount.cli.opening import open_source
+from rofuse_mount.cli.parameters import source_options
+
+
+@click.command("dump", short_help="Write an archive's inode image as text.")
+@click.argument("source", metavar="SOURCE")
+@source_options
+def COMMAND(source: str, **options: Any) -> None:
+    """Write the inode image of the archive SOURCE as text, one line a name (rofuse-dump(5))."""
+    opened = open_source(source, options)
+    opened.tell(source, options)
+    sys.stdout.writelines(dump(opened.archive.image))
+    sys.stdout.flush()

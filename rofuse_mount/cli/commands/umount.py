@@ -1,0 +1,43 @@
+"""``rofuse-mount umount MOUNTPOINT...``"""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from rofuse_mount import mounting, runtime
+from rofuse_mount.cli import outcome
+
+
+@click.command("umount", short_help="Take mounts off (also: -u, umount(8), fusermount3 -u).")
+@click.argument("mountpoints", nargs=-1, required=True, metavar="MOUNTPOINT...")
+@click.option("--wait", is_flag=True, help="Return only when the server has ended.")
+@click.option("-l", "--lazy", is_flag=True, help="Detach a busy mount; it ends when its last user is gone.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+def COMMAND(mountpoints: tuple[str, ...], wait: bool, lazy: bool, quiet: bool) -> int:
+    """Take mounts of rofuse-mount off. A dead one, whose server is gone, is cleared."""
+    status = 0
+    for mountpoint in mountpoints:
+        try:
+            _unmount(mountpoint, wait, lazy)
+        except mounting.MountError as error:
+            outcome.say(str(error))
+            status = outcome.status_of(error)
+    return status
+
+
+def _unmount(mountpoint: str, wait: bool, lazy: bool) -> None:
+    _path, entry = mounting.find_mount(mountpoint)
+    farewell, fstype = None, None
+    if entry is not None:
+        user = next((int(o[8:]) for o in entry.super_options if o.startswith(b"user_id=")), os.getuid())
+        if runtime.read(entry.minor, user) is not None:
+            fstype = entry.fstype  # ours, whatever -o subtype made of its type
+            farewell = runtime.Farewell(entry.minor, user) if wait else None
+    if fstype is None:
+        mounting.unmount(mountpoint, lazy=lazy)
+    else:
+        mounting.unmount(mountpoint, lazy=lazy, fstype=fstype)
+    if farewell is not None:
+        farewell.wait()

@@ -1,0 +1,104 @@
+"""What the command's user is told: messages and exit statuses, in one place.
+
+0 done · 1 failed otherwise · 2 usage · 10 mountpoint · 11 source missing or unreadable · 12 format not recognised ·
+13 archive damaged · 14 password missing or wrong · 15 not permitted to mount · 16 a library or helper is missing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+import click
+
+from rofuse_formats import errors
+from rofuse_mount.mounting import errors as mount_errors
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+_STATUSES: tuple[tuple[type[Exception], int], ...] = (
+    (mount_errors.MountpointError, 10),
+    (errors.SourceError, 11),
+    (errors.UnknownFormatError, 12),
+    (errors.DamagedError, 13),
+    (errors.PasswordError, 14),
+    (mount_errors.NotPermittedError, 15),
+    (errors.MissingLibraryError, 16),
+    (mount_errors.MissingHelperError, 16),
+)
+
+
+class Failure(Exception):
+    """Ends the command: a message of one line, and an exit status."""
+
+    def __init__(self, message: str, status: int = FAILED) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def status_of(error: Exception) -> int:
+    return next((status for kind, status in _STATUSES if isinstance(error, kind)), FAILED)
+
+
+def about(source: str, error: Exception) -> Failure:
+    """``error`` as a failure of what was done with the file ``source``."""
+    return Failure(f"{show(source)}: {describe(error)}", status_of(error))
+
+
+def describe(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}" + (
+            f": {show(os.fsdecode(error.filename))}" if error.filename else ""
+        )
+    return str(error)
+
+
+def show(text: str) -> str:
+    """A name as it can be printed: control characters, and what is no UTF-8, as escapes."""
+    return mount_errors.show(os.fsencode(text))
+
+
+def say(message: str) -> None:
+    """One line on standard error."""
+    line = " ".join(message.split("\n"))
+    try:
+        print(f"rofuse-mount: {line}", file=sys.stderr, flush=True)
+    except OSError:
+        pass  # nobody listens; the exit status still tells
+
+
+def run(command: Callable[[], object]) -> int:
+    """Runs a command; says what went wrong, and returns the exit status."""
+    try:
+        status = command()
+    except Failure as failure:
+        say(str(failure))
+        return failure.status
+    except (errors.FormatError, mount_errors.MountError) as error:
+        say(str(error))
+        return status_of(error)
+    except click.UsageError as error:
+        hint = f" (see '{error.ctx.command_path} --help')" if error.ctx else ""
+        say(error.format_message().rstrip(".") + hint)
+        return USAGE
+    except click.ClickException as error:
+        say(error.format_message())
+        return FAILED
+    except (KeyboardInterrupt, click.Abort):
+        say("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        _leave_standard_output()
+        return FAILED
+    except OSError as error:
+        say(describe(error))
+        return FAILED
+    return status if isinstance(status, int) else 0
+
+
+def _leave_standard_output() -> None:
+    """Who read our output has gone; the interpreter must not complain of it at exit."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)

@@ -1,0 +1,68 @@
+"""Options that several commands share: how a source is read and where its index is kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from rofuse_formats import Limits, ScanOptions, Settings
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_SIZE = re.compile(r"(\d+)\s*([kKmMgGtT]?)(?:i?[bB])?", re.ASCII)
+_UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
+
+
+class Size(click.ParamType):  # type: ignore[type-arg]  # generic only from click 8.4 on
+    """Bytes, or with a suffix K, M, G, T (powers of 1024)."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        found = _SIZE.fullmatch(value.strip())
+        if found is None:
+            self.fail(f"{value!r} is no size; write 512M or 2G", param, ctx)
+        return int(found[1]) << _UNITS[found[2].lower()]
+
+
+def source_options(function: _Function) -> _Function:
+    """Adds the options that say how a source is read; ``settings`` makes of them what the library takes."""
+    limits = Limits()
+    for option in reversed(
+        (
+            click.option("--strict", is_flag=True, help="Refuse an archive that is damaged anywhere."),
+            click.option("--ignore-zeros", is_flag=True, help="tar: go on behind an end-of-archive mark."),
+            click.option(
+                "--max-window",
+                type=Size(),
+                default=limits.max_window,
+                metavar="SIZE",
+                help="Largest window that a compressed stream may ask to be kept in memory [128M].",
+            ),
+            click.option(
+                "--max-entries",
+                type=click.IntRange(1, (1 << 32) - 2),
+                default=limits.max_entries,
+                metavar="N",
+                help="Most entries that an archive may have [268435456].",
+            ),
+            click.option(
+                "--index-here", is_flag=True, help="Keep the index beside the archive, as SOURCE.rofuse."
+            ),
+            click.option("--no-index", is_flag=True, help="Use and write no index file; keep it in memory."),
+            click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
+            click.option("-v", "--verbose", is_flag=True, help="Say what is done."),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def settings(options: dict[str, Any]) -> Settings:
+    limits = Limits(max_window=options["max_window"], max_entries=options["max_entries"])
+    return Settings(ScanOptions(ignore_zeros=options["ignore_zeros"]), limits, strict=options["strict"])
