@@ -29,9 +29,6 @@ from rofuse_formats.limits import MIB
 from rofuse_formats.source import FileSource
 
 BLOCK = 1 << 17
-KEPT_ON_THE_WAY = (
-    8 * BLOCK
-)  # of what a cursor passes over just before the block asked for: neighbours are asked for next
 CACHE_BUDGET = 24 * MIB
 CURSOR_BUDGET = 40 * MIB
 
@@ -133,9 +130,9 @@ class DecodedStream:
             return data
 
     def _run(self, cursor: Cursor, position: int) -> bytes:
-        """Moves a cursor over the block at ``position`` and returns the block."""
-        start = max(cursor.position, position - KEPT_ON_THE_WAY)
-        start += -start % BLOCK
+        """Moves a cursor over the block at ``position`` and returns the block. What it passes over is kept: who reads
+        a directory in another order than the archive's comes back for it."""
+        start = cursor.position + -cursor.position % BLOCK
         cursor.skip(start - cursor.position)
         while True:
             expected = min(BLOCK, self.size - start)

@@ -13,6 +13,7 @@ from rofuse_mount.archive_fs import ArchiveFilesystem, OwnerOnlyFilesystem, View
 from rofuse_mount.cli import fuse_options, outcome
 from rofuse_mount.cli.opening import open_source
 from rofuse_mount.cli.parameters import source_options
+from rofuse_mount.memory import bound_heaps
 from rofuse_mount.records import MountOptions
 from rofuse_mount.server import ServeError, Server, mount
 
@@ -125,6 +126,7 @@ class _Request:
                 registration = runtime.Registration(server.mounted.minor, self._facts(server))
             on_ready()
 
+        bound_heaps()
         server = mount(
             self.mountpoint,
             filesystem,

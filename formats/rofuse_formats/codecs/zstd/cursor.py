@@ -1,0 +1,111 @@
+"""Reading from seek points.
+
+Strategy
+At the start of a frame the source is decoded as it is, to its end. Inside a frame the rest of that frame is decoded
+behind a header of our own with the point's dictionary, and what follows the frame as it is. The checksum of the frame
+that was entered midway is not read; the first pass has checked it.
+
+Rules
+- Never a byte more than the first pass counted.
+- A dictionary is unpacked when a cursor starts at it, checked, and dropped with the cursor.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+from rofuse_formats.codecs.zstd import frame
+from rofuse_formats.codecs.zstd.decoding import Stretch, formatted_dictionary
+from rofuse_formats.codecs.zstd.index import Point, read_index
+from rofuse_formats.codecs.zstd.points import Seed
+from rofuse_formats.errors import DamagedError, IndexDamagedError, LimitError
+from rofuse_formats.limits import MIB, Limits
+from rofuse_formats.source import Source
+
+SCRATCH = 256 << 10
+
+
+def unpack(seed: Seed) -> bytes:
+    """The dictionary of a point. Raises IndexDamagedError."""
+    import zstandard
+
+    if zlib.crc32(seed.packed) != seed.checksum:
+        raise IndexDamagedError("zstd seek index has a damaged dictionary")
+    reader = zstandard.ZstdDecompressor().stream_reader(seed.packed)
+    try:
+        dictionary = reader.read(seed.size + 1)
+    except zstandard.ZstdError as error:
+        raise IndexDamagedError("zstd seek index has a dictionary that cannot be unpacked") from error
+    if len(dictionary) != seed.size:
+        raise IndexDamagedError("zstd seek index has a dictionary of another size")
+    return dictionary
+
+
+class Cursor:
+    """The codec contract's Cursor."""
+
+    def __init__(self, source: Source, point: Point, size: int, max_window: int) -> None:
+        self.position = point.decoded
+        self._source = source
+        self._size = size
+        self._max_window = max_window
+        self._following = source.size
+        if point.seed:
+            self._following = point.following
+            dictionary = formatted_dictionary(unpack(point.seed))
+            header = frame.bare_header(point.descriptor)
+            window = frame.window_size(point.descriptor)
+            self._stretch = Stretch(
+                source, point.offset, point.end, window, header=header, dictionary=dictionary
+            )
+        else:
+            self._stretch = Stretch(source, point.offset, source.size, max_window)
+
+    def read(self, size: int) -> bytes:
+        size = min(size, self._size - self.position)
+        if size <= 0:
+            return b""
+        data = self._stretch.read(size)
+        self.position += len(data)
+        while len(data) < size:
+            self._enter_following()
+            more = self._stretch.read(size - len(data))
+            self.position += len(more)
+            data += more
+        return data
+
+    def skip(self, size: int) -> None:
+        left = min(size, self._size - self.position)
+        scratch = memoryview(bytearray(min(max(left, 0), SCRATCH)))
+        while left > 0:
+            count = self._stretch.readinto(scratch[:left])
+            self.position += count
+            left -= count
+            if not count:
+                self._enter_following()
+
+    def _enter_following(self) -> None:
+        """Goes on behind the frame that was entered midway."""
+        start, self._following = self._following, self._source.size
+        if start == self._source.size:
+            raise DamagedError(f"zstd data ends early: {self.position} bytes decoded of {self._size}", start)
+        self._stretch = Stretch(self._source, start, self._source.size, self._max_window)
+
+
+class Stream:
+    """The codec contract's SeekableStream."""
+
+    def __init__(self, source: Source, index: bytes, limits: Limits) -> None:
+        self._source = source
+        self._index = read_index(source.size, index)
+        if self._index.window > limits.max_window:
+            raise LimitError(
+                f"a zstd frame needs a window of {self._index.window / MIB:,.0f} MiB, the limit is "
+                f"{limits.max_window / MIB:,.0f} MiB; --max-window raises it"
+            )
+        self.size = self._index.size
+        self.points = [point.decoded for point in self._index.points]
+        self.cursor_bytes = 2 * self._index.window + MIB
+
+    def cursor(self, point: int) -> Cursor:
+        return Cursor(self._source, self._index.points[point], self.size, self._index.window)

@@ -1,0 +1,104 @@
+"""Decoding a stretch of the source with the library's decoder, given what to put before it.
+
+Rules
+- One ``ZstdDecompressor`` for one stretch: all that come from one share its state.
+- ``zstandard`` is imported when the first stretch is decoded, not with this package.
+- The library's errors leave here as DamagedError.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rofuse_formats.codecs.zstd.frame import LARGEST_WINDOW
+from rofuse_formats.errors import DamagedError
+from rofuse_formats.source import Source
+
+if TYPE_CHECKING:
+    import zstandard
+
+PIECE = 128 << 10
+"""Compressed bytes asked for at once."""
+
+
+class _Input:
+    """Bytes of the source from ``start`` to ``end`` behind a header of our own, as the file that the library reads.
+
+    One more byte follows them. Where a stretch ends between two blocks the library may hold output that it gives out
+    only while it has input left; a single byte is no block header, so it comes to nothing.
+    """
+
+    def __init__(self, source: Source, start: int, end: int, header: bytes) -> None:
+        self.source = source
+        self.position = start
+        self.end = end
+        self.header = header
+        self.trailer = b"\0"
+
+    def read(self, size: int) -> bytes:
+        if self.header:
+            header, self.header = self.header, b""
+            return header
+        data = self.source.pread(min(size, self.end - self.position), self.position)
+        self.position += len(data)
+        if not data:
+            data, self.trailer = self.trailer, b""
+        return data
+
+
+class Stretch:
+    """Decodes the source from ``start`` to ``end``, forward only.
+
+    ``header`` is fed before the source's own bytes and ``dictionary`` (formatted) stands for the output before
+    them; with it exactly one frame is decoded, without it all frames up to ``end``.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        start: int,
+        end: int,
+        max_window: int,
+        *,
+        header: bytes = b"",
+        dictionary: zstandard.ZstdCompressionDict | None = None,
+    ) -> None:
+        import zstandard
+
+        self._error = zstandard.ZstdError
+        self._input = _Input(source, start, end, header)
+        decompressor = zstandard.ZstdDecompressor(
+            dict_data=dictionary, max_window_size=min(max(max_window, 1 << 10), LARGEST_WINDOW)
+        )
+        # The library's stubs want an IO; its code wants an object with read().
+        self._reader = decompressor.stream_reader(
+            self._input,  # type: ignore[arg-type]
+            read_size=PIECE,
+            read_across_frames=dictionary is None,
+        )
+
+    def read(self, size: int) -> bytes:
+        """The next ``size`` bytes, fewer only where the stretch (or its one frame) ends."""
+        try:
+            return self._reader.read(size)
+        except self._error as error:
+            raise self._damaged(error) from error
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:
+        """As ``read``, into ``buffer``; returns the number of bytes."""
+        try:
+            return self._reader.readinto(buffer)
+        except self._error as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> DamagedError:
+        reason = str(error).rpartition(": ")[2]
+        place = self._input.position
+        return DamagedError(f"zstd data is damaged before offset {place}: {reason}", place)
+
+
+def formatted_dictionary(data: bytes) -> zstandard.ZstdCompressionDict:
+    """``data`` for use as the dictionary of a stretch."""
+    import zstandard
+
+    return zstandard.ZstdCompressionDict(data, dict_type=zstandard.DICT_TYPE_FULLDICT)

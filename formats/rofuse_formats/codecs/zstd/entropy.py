@@ -1,0 +1,300 @@
+"""What a compressed block says about its entropy coding (RFC 8878 §3.1.1.3 and §4), and the three repeated offsets.
+
+Strategy
+Literals are never decoded here and no match is copied. A block's *layout* is read from a handful of bytes; table
+descriptions are copied verbatim once their length is known; of the sequences only what changes the repeated
+offsets is followed, which means reading every sequence's bits but computing one number of it.
+
+Rules
+- Every function raises DamagedError on bytes that contradict the format, and nothing else.
+- Bits: FSE descriptions are read forward, least significant bit first; sequences are read backward from the last
+  set bit of the last byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import NamedTuple
+
+from rofuse_formats.errors import DamagedError
+
+PREDEFINED, RLE_MODE, FSE, REPEAT = range(4)
+TREELESS = 3
+
+
+class Code(NamedTuple):
+    """One of the three codes that sequences are written in."""
+
+    extra_bits: tuple[int, ...]
+    """By symbol: how many bits follow its code."""
+    largest_log: int
+    default_log: int
+    default: tuple[int, ...]
+
+
+LITERAL_LENGTHS = Code(
+    (0,) * 16 + (1, 1, 1, 1, 2, 2, 3, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16),
+    9,
+    6,
+    (4, 3) + (2,) * 6 + (2,) * 5 + (1, 1, 1) + (2,) * 9 + (3, 2) + (1,) * 5 + (-1,) * 4,
+)
+OFFSETS = Code(tuple(range(32)), 8, 5, (1,) * 6 + (2,) * 3 + (1,) * 15 + (-1,) * 5)
+MATCH_LENGTHS = Code(
+    (0,) * 32 + (1, 1, 1, 1, 2, 2, 3, 3, 4, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16),
+    9,
+    6,
+    (1, 4, 3) + (2,) * 6 + (1,) * 37 + (-1,) * 7,
+)
+CODES = (LITERAL_LENGTHS, OFFSETS, MATCH_LENGTHS)  # in the order in which a block describes them
+
+
+class Layout(NamedTuple):
+    """Where things are in a compressed block (positions count from the start of its content)."""
+
+    huffman: int
+    """Position of the Huffman tree description, 0 where the block sends none."""
+    huffman_size: int
+    """Bytes of that description."""
+    sequences: int
+    """How many sequences."""
+    modes: tuple[int, int, int]
+    """How the tables for literal lengths, offsets and match lengths are given; Repeat where there are none."""
+    tables: int
+    """Position of the first table description, right behind the modes."""
+
+
+def block_layout(block: bytes | memoryview) -> Layout:
+    """The layout of a compressed block's content."""
+    try:
+        return _layout(block)
+    except IndexError:
+        raise DamagedError("zstd block ends within its headers") from None
+
+
+def _layout(block: bytes | memoryview) -> Layout:
+    first = block[0]
+    kind, size_format = first & 3, first >> 2 & 3
+    huffman = huffman_size = 0
+    if kind < 2:  # raw and RLE literals
+        header = (1, 2, 1, 3)[size_format]
+        size = int.from_bytes(block[:header], "little") >> (4 if size_format & 1 else 3)
+        at = header + (1 if kind else size)
+    else:
+        header, bits = ((3, 10), (3, 10), (4, 14), (5, 18))[size_format]
+        size = int.from_bytes(block[:header], "little") >> (4 + bits)
+        at = header + size
+        if kind != TREELESS:
+            huffman = header
+            weights = block[header]
+            huffman_size = 1 + (weights if weights < 128 else weights - 126 >> 1)
+            if huffman_size > size:
+                raise DamagedError("zstd Huffman table is longer than its literals")
+    count = block[at]
+    at += 1
+    if count == 255:
+        count = block[at] + (block[at + 1] << 8) + 0x7F00
+        at += 2
+    elif count > 127:
+        count = (count - 128 << 8) + block[at]
+        at += 1
+    if not count:
+        return Layout(huffman, huffman_size, 0, (REPEAT, REPEAT, REPEAT), at)
+    modes = block[at]
+    return Layout(huffman, huffman_size, count, (modes >> 6, modes >> 4 & 3, modes >> 2 & 3), at + 1)
+
+
+class Distribution(NamedTuple):
+    """An FSE table description, read."""
+
+    log: int
+    """Accuracy: the table has ``1 << log`` states."""
+    counts: Sequence[int]
+    """By symbol: how many of the states are its own; -1 for "less than one"."""
+    size: int
+    """Bytes of the description."""
+
+
+def read_distribution(data: bytes, at: int, code: Code) -> Distribution:
+    """The FSE table description at ``data[at]`` (RFC 8878 §4.1.1)."""
+    bits = int.from_bytes(data[at : at + 128], "little")  # the longest is 53 symbols of at most 10 bits
+    log = 5 + (bits & 15)
+    if log > code.largest_log:
+        raise DamagedError("zstd FSE table is larger than allowed")
+    position = 4
+    left = 1 << log
+    counts: list[int] = []
+    while left > 0:
+        if len(counts) >= len(code.extra_bits):
+            raise DamagedError("zstd FSE table has more symbols than there are")
+        # A value is 0 .. left + 1. The low values are written a bit shorter, as many as the bits leave room for.
+        width = (left + 1).bit_length()
+        short = (1 << width) - 2 - left
+        value = bits >> position & ((1 << width - 1) - 1)
+        position += width - 1
+        if value >= short:
+            value |= (bits >> position & 1) << width - 1
+            position += 1
+            if value >= 1 << width - 1:
+                value -= short
+        counts.append(value - 1)
+        left -= abs(value - 1)
+        while value == 1:  # a zero is followed by how many more there are, in twos of bits
+            zeros = bits >> position & 3
+            position += 2
+            counts += (0,) * zeros
+            if zeros < 3:
+                break
+            if len(counts) > len(code.extra_bits):
+                break
+    size = position + 7 >> 3
+    if left or len(counts) > len(code.extra_bits) or at + size > len(data):
+        raise DamagedError("zstd FSE table contradicts itself")
+    return Distribution(log, counts, size)
+
+
+def write_distribution(log: int, counts: Sequence[int]) -> bytes:
+    """The description that ``read_distribution`` reads as these counts."""
+    bits, position, left = log - 5, 4, 1 << log
+    symbol = 0
+    while left > 0:
+        width = (left + 1).bit_length()
+        short = (1 << width) - 2 - left
+        value = counts[symbol] + 1
+        symbol += 1
+        left -= abs(value - 1)
+        if value < short:
+            bits |= value << position
+            position += width - 1
+        else:
+            bits |= (value + short if value >= 1 << width - 1 else value) << position
+            position += width
+        if value == 1:
+            zeros = 0
+            while not counts[symbol + zeros]:
+                zeros += 1
+            symbol += zeros
+            for _ in range(zeros // 3):
+                bits |= 3 << position
+                position += 2
+            bits |= zeros % 3 << position
+            position += 2
+    return bits.to_bytes(position + 7 >> 3, "little")
+
+
+@cache
+def predefined(code: Code) -> bytes:
+    """The description of a code's predefined distribution."""
+    return write_distribution(code.default_log, code.default)
+
+
+Table = list[tuple[int, int, int]]
+"""By state: symbol, bits to read for the next state, what to add to them."""
+
+
+def decoding_table(log: int, counts: Sequence[int]) -> Table:
+    """The states of an FSE table (RFC 8878 §4.1.1)."""
+    size = 1 << log
+    symbols = [0] * size
+    high = size
+    for symbol, count in enumerate(counts):
+        if count < 0:
+            high -= 1
+            symbols[high] = symbol
+    step, state = (size >> 1) + (size >> 3) + 3, 0
+    for symbol, count in enumerate(counts):
+        for _ in range(count):
+            symbols[state] = symbol
+            state = state + step & size - 1
+            while state >= high:
+                state = state + step & size - 1
+    following = [abs(count) for count in counts]
+    table: Table = []
+    for symbol in symbols:
+        number = following[symbol]
+        following[symbol] = number + 1
+        bits = log + 1 - number.bit_length()
+        table.append((symbol, bits, (number << bits) - size))
+    return table
+
+
+UNKNOWN = (-1 << 40, -2 << 40, -3 << 40)
+"""Stand-ins for repeated offsets that are not known: ``UNKNOWN[i] - n`` is the i-th of them, less n."""
+
+
+def substitute(offsets: Sequence[int], earlier: Sequence[int]) -> tuple[int, ...]:
+    """``offsets`` with the stand-ins in them replaced by what ``earlier`` has in their places."""
+    return tuple(
+        offset if offset >= 0 else earlier[(-offset >> 40) - 1] - (-offset & (1 << 40) - 1)
+        for offset in offsets
+    )
+
+
+def repeated_offsets(
+    bitstream: bytes, count: int, tables: tuple[Table, Table, Table], offsets: tuple[int, ...] = UNKNOWN
+) -> tuple[int, ...]:
+    """The three repeated offsets after ``count`` sequences, given those before (RFC 8878 §3.1.1.4 and §3.1.1.5).
+
+    ``bitstream`` is what follows the tables in the block, to its end. ``tables`` are for literal lengths, offsets
+    and match lengths.
+    """
+    if not count:
+        return offsets
+    literals, distances, matches = tables
+    # Beside its next state a symbol is known here by the bits that follow it, and "no literals" by the symbol 0.
+    literal_states = [(LITERAL_LENGTHS.extra_bits[s], bits, base, not s) for s, bits, base in literals]
+    match_states = [(MATCH_LENGTHS.extra_bits[s], bits, base) for s, bits, base in matches]
+    if not bitstream or not bitstream[-1]:
+        raise DamagedError("zstd sequences have no end mark")
+    # window holds the bits [start, ...) of the stream; position counts within it and falls.
+    start = max(0, len(bitstream) - _REFILL) * 8
+    window = int.from_bytes(bitstream[start >> 3 :], "little")
+    position = window.bit_length() - 1
+
+    position -= len(literals).bit_length() - 1
+    literal = window >> max(0, position) & len(literals) - 1
+    position -= len(distances).bit_length() - 1
+    distance = window >> max(0, position) & len(distances) - 1
+    position -= len(matches).bit_length() - 1
+    match = window >> max(0, position) & len(matches) - 1
+    first, second, third = offsets
+    for _ in range(count):
+        if position < _LONGEST_SEQUENCE and start:
+            end = (start + position + 7) >> 3
+            position += start
+            start = max(0, end - _REFILL) * 8
+            window = int.from_bytes(bitstream[start >> 3 : end], "little")
+            position -= start
+        code, distance_bits, distance_base = distances[distance]
+        literal_extra, literal_bits, literal_base, no_literals = literal_states[literal]
+        match_extra, match_bits, match_base = match_states[match]
+        position -= code
+        if position < 0:
+            raise DamagedError("zstd sequences are longer than their bitstream")
+        if code > 1:
+            third = second
+            second = first
+            first = (1 << code) + (window >> position & (1 << code) - 1) - 3
+        else:
+            repeat = code + (window >> position & code) + no_literals
+            if repeat:
+                if repeat == 1:
+                    first, second = second, first
+                elif repeat == 2:
+                    first, second, third = third, first, second
+                else:
+                    first, second, third = first - 1, first, second
+        position -= literal_extra + match_extra + literal_bits
+        literal = literal_base + (window >> max(0, position) & (1 << literal_bits) - 1)
+        position -= match_bits
+        match = match_base + (window >> max(0, position) & (1 << match_bits) - 1)
+        position -= distance_bits
+        distance = distance_base + (window >> max(0, position) & (1 << distance_bits) - 1)
+    # The last sequence is followed by no state update; the loop has taken one too many.
+    if start or position + literal_bits + match_bits + distance_bits != 0:
+        raise DamagedError("zstd sequences do not fill their bitstream")
+    return first, second, third
+
+
+_LONGEST_SEQUENCE = 31 + 16 + 16 + 9 + 9 + 8
+_REFILL = 40  # bytes; several sequences each, and still a short integer to shift

@@ -1,0 +1,257 @@
+"""Decoding a whole source front to back.
+
+Strategy
+Frames and blocks are walked by their headers in a buffer of some MiB, and the decoder is fed one whole block at a
+time: after each the decoded offset of the boundary is known, and damage costs no more than the block it is in.
+Small frames are fed together, many at a time, so that a source of a hundred thousand frames costs little Python.
+The planner is told of everything, and collects seek points.
+
+Rules
+- Every byte that came out before damage is yielded.
+- Nothing is buffered for longer than it takes to fill a chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+
+from rofuse_formats.codecs.zstd import frame, planner
+from rofuse_formats.codecs.zstd.index import Index, write_index
+from rofuse_formats.errors import DamagedError, LimitError, UnsupportedError
+from rofuse_formats.limits import MIB, Limits
+from rofuse_formats.source import Source
+
+READ = 2 * MIB
+CHUNK = 1 * MIB
+MANY = 4096  # pieces of a chunk that are joined before it is full
+LOOKAHEAD = 1 * MIB
+
+
+class _Buffer:
+    """The source, read forward in large pieces."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.data = b""
+        self.base = 0
+
+    def index(self, offset: int, need: int) -> int:
+        """Where in ``data`` the byte at ``offset`` is; ``need`` bytes from there are in it unless the source ends.
+        ``offset`` never falls."""
+        at = offset - self.base
+        if at + need > len(self.data) and self.base + len(self.data) < self.source.size:
+            rest = self.data[at:]
+            start = offset + len(rest)
+            size = min(max(READ, need - len(rest)), self.source.size - start)
+            more = self.source.pread(size, start)
+            if len(more) < size:
+                end = start + len(more)
+                raise DamagedError(f"the file has become shorter: it ends at offset {end}", end)
+            self.data = rest + more
+            self.base = offset
+            at = 0
+        return at
+
+
+class _Decoder:
+    """The library's decoder, fed from the front."""
+
+    def __init__(self, limits: Limits, *, across_frames: bool = False) -> None:
+        import zstandard
+
+        self._error = zstandard.ZstdError
+        window = min(max(limits.max_window, 1 << 10), frame.LARGEST_WINDOW)
+        self._decompress = (
+            zstandard.ZstdDecompressor(max_window_size=window)
+            .decompressobj(write_size=frame.LARGEST_BLOCK, read_across_frames=across_frames)
+            .decompress
+        )
+
+    def feed(self, data: bytes | memoryview, offset: int) -> bytes:
+        """What ``data``, from ``offset`` of the source, decodes to."""
+        try:
+            return self._decompress(data)
+        except self._error as error:
+            reason = str(error).rpartition(": ")[2]
+            raise DamagedError(f"zstd data is damaged at offset {offset}: {reason}", offset) from error
+
+
+class FirstPass:
+    """The codec contract's FirstPass. Spacings (bytes of output) may be made small by tests."""
+
+    def __init__(
+        self,
+        source: Source,
+        limits: Limits,
+        *,
+        spacing: int = planner.SPACING,
+        free_spacing: int = planner.FREE_SPACING,
+        windows_apart: int = planner.WINDOWS_APART,
+    ) -> None:
+        self.consumed = 0
+        self.damage: DamagedError | None = None
+        self.frames = 0
+        self._source = source
+        self._limits = limits
+        self._buffer = _Buffer(source)
+        self._planner = planner.Planner(source, spacing, free_spacing, windows_apart)
+        self._window = 0  # the largest one met
+        self._decoded = 0
+        self._pending: list[bytes] = []  # decoded, not yet yielded
+        self._pending_size = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self._frames()
+        except DamagedError as damage:
+            self.damage = damage
+        except (LimitError, UnsupportedError):
+            if self._pending:
+                yield self._take()
+            raise
+        finally:
+            self._planner.join()
+        if self._pending:
+            yield self._take()
+
+    def index(self) -> bytes:
+        first, *others = self._planner.points
+        points = [first, *(p for p in others if (p.seed or not p.end) and p.decoded < self._decoded)]
+        return write_index(self._source.size, Index(self._decoded, self._window, points))
+
+    def _keep(self, data: bytes) -> bool:
+        """Takes in decoded bytes; tells whether a chunk is full."""
+        self._pending.append(data)
+        self._pending_size += len(data)
+        self._decoded += len(data)
+        if len(self._pending) >= MANY:
+            self._pending = [b"".join(self._pending)]
+        return self._pending_size >= CHUNK
+
+    def _take(self) -> bytes:
+        """The chunk that is full, or the last one."""
+        chunk = b"".join(self._pending)
+        self._pending = []
+        self._pending_size = 0
+        self._planner.chunk(chunk, self._decoded)
+        return chunk
+
+    def _frames(self) -> Iterator[bytes]:
+        offset, buffer = 0, self._buffer
+        while offset < self._source.size:
+            at = buffer.index(offset, frame.LONGEST_HEADER)
+            head = buffer.data[at : at + frame.LONGEST_HEADER]
+            magic = int.from_bytes(head[:4], "little") if len(head) >= 4 else 0
+            if magic == frame.MAGIC:
+                end, count = self._small_frames(offset)
+                if count:
+                    yield from self._together(offset, end, count)
+                    offset = end
+                else:
+                    offset = yield from self._frame(offset)
+            elif frame.is_skippable(magic):
+                offset = self._after_skippable(head, offset)
+            elif magic in frame.LEGACY_MAGICS:
+                raise UnsupportedError("zstd data of a version before 0.8 is not supported")
+            else:
+                raise self._no_frame(head, offset)
+            self.consumed = offset
+
+    def _no_frame(self, head: bytes, offset: int) -> DamagedError:
+        if frame.could_start(head):
+            return DamagedError(f"zstd data ends within the frame header at offset {offset}", offset)
+        left = self._source.size - offset
+        return DamagedError(f"{left} bytes after the last frame are no zstd frame (offset {offset})", offset)
+
+    def _after_skippable(self, head: bytes, offset: int) -> int:
+        end = offset + frame.SKIPPABLE_HEADER + int.from_bytes(head[4:8], "little")
+        if len(head) < frame.SKIPPABLE_HEADER or end > self._source.size:
+            raise DamagedError(f"zstd data ends within the skippable frame at offset {offset}", offset)
+        return end
+
+    def _small_frames(self, offset: int) -> tuple[int, int]:
+        """Where whole small frames from ``offset`` end, and how many they are; a chunk's worth at most."""
+        at = start = self._buffer.index(offset, frame.SMALL_FRAME)
+        count = size = 0
+        while size < CHUNK:
+            extent = frame.small_frame(self._buffer.data, at, self._limits.max_window)
+            if not extent:
+                break
+            at += extent[0]
+            size += extent[1]
+            count += 1
+        return offset + at - start, count
+
+    def _together(self, offset: int, end: int, count: int) -> Iterator[bytes]:
+        """Decodes ``count`` whole frames at once."""
+        at = self._buffer.index(offset, end - offset)
+        frames = memoryview(self._buffer.data)[at : at + end - offset]
+        try:
+            data = _Decoder(self._limits, across_frames=True).feed(frames, offset)
+        except DamagedError:  # going slowly finds which of them it is, and what of it is intact
+            while offset < end:
+                offset = yield from self._frame(offset)
+            return
+        self.frames += count
+        self._planner.free_point(self._decoded, offset)
+        if data and self._keep(data):
+            yield self._take()
+
+    def _frame(self, offset: int) -> Generator[bytes, None, int]:
+        """Decodes one frame, block by block; returns where it ends."""
+        buffer, plan = self._buffer, self._planner
+        at = buffer.index(offset, frame.LONGEST_HEADER)
+        header = frame.frame_header(buffer.data[at : at + frame.LONGEST_HEADER], offset)
+        if not header:
+            raise DamagedError(f"zstd data ends within the frame header at offset {offset}", offset)
+        frame.check_supported(header, self._limits)
+        self._window = max(self._window, header.window)
+        decoder = _Decoder(self._limits)
+        decoder.feed(buffer.data[at : at + header.header], offset)
+        self.frames += 1
+        plan.begin(header, self._decoded, offset)
+        position, last = offset + header.header, 0
+        try:
+            while not last:
+                self.consumed = position
+                last, kind, block = self._block(position)
+                data = decoder.feed(block, position)
+                plan.block(position, kind, block)
+                position += len(block)
+                if data and self._keep(data):
+                    yield self._take()
+                if not last and plan.active:
+                    ahead = buffer.index(position, LOOKAHEAD) if plan.choosing(self._decoded) else 0
+                    plan.boundary(position, memoryview(buffer.data)[ahead:], self._decoded, self._pending)
+            end = position
+            if header.checksum:
+                end += len(self._checksum(decoder, position))
+        except DamagedError:
+            plan.end(position, position, self._decoded, self._pending)
+            raise
+        plan.end(position, end, self._decoded, self._pending)
+        return end
+
+    def _checksum(self, decoder: _Decoder, position: int) -> bytes:
+        """Has the checksum at ``position`` verified."""
+        at = self._buffer.index(position, frame.CHECKSUM)
+        checksum = self._buffer.data[at : at + frame.CHECKSUM]
+        if len(checksum) < frame.CHECKSUM:
+            raise DamagedError(f"zstd data ends within the checksum at offset {position}", position)
+        decoder.feed(checksum, position)
+        return checksum
+
+    def _block(self, position: int) -> tuple[int, int, memoryview]:
+        """``(last, type, header and content)`` of the block at ``position``."""
+        buffer = self._buffer
+        at = buffer.index(position, frame.BLOCK_HEADER + frame.LARGEST_BLOCK)
+        left = len(buffer.data) - at
+        if left < frame.BLOCK_HEADER:
+            raise DamagedError(f"zstd data ends at a block header, at offset {position}", position)
+        last, kind, size = frame.block_header(buffer.data, at)
+        if kind == frame.RESERVED or size > frame.LARGEST_BLOCK:
+            raise DamagedError(f"zstd block at offset {position} has an impossible header", position)
+        length = frame.BLOCK_HEADER + (1 if kind == frame.RLE else size)
+        if left < length:
+            raise DamagedError(f"zstd data ends within the block at offset {position}", position)
+        return last, kind, memoryview(buffer.data)[at : at + length]

@@ -1,0 +1,134 @@
+"""The seek index: a header, a table of points, and their packed dictionaries.
+
+Layout, little-endian: the header (magic with version, size of the source, decoded size, largest window, number of
+points), the table (one record a point), CRC-32 of both, then the packed dictionaries in the order of their points.
+
+Rules
+- Canonical: the same points give the same bytes.
+- Reading it costs O(points) and copies no dictionary; each is checked when it is unpacked.
+- What is read is believed only after all of it was found consistent: offsets ascend and lie within the source, sizes
+  add up, no dictionary is larger than its window allows.
+"""
+
+from __future__ import annotations
+
+import zlib
+from itertools import pairwise
+from struct import Struct
+
+from rofuse_formats.codecs.zstd import frame
+from rofuse_formats.codecs.zstd.points import LARGEST_ENTROPY, Seed
+from rofuse_formats.errors import IndexDamagedError
+
+MAGIC = b"ROzstd\0\1"
+HEADER = Struct("<8sQQQQ")
+RECORD = Struct("<QQQQIIIB3x")
+CHECKSUM = Struct("<I")
+
+
+class Point:
+    """A place where decoding can start."""
+
+    __slots__ = ("decoded", "descriptor", "end", "following", "offset", "seed")
+
+    def __init__(
+        self,
+        decoded: int,
+        offset: int,
+        descriptor: int = 0,
+        end: int = 0,
+        following: int = 0,
+        seed: Seed | None = None,
+    ) -> None:
+        self.decoded = decoded  # offset in the decoded stream
+        self.offset = offset  # in the source: of a frame, or of a block where there is a descriptor or a seed
+        self.descriptor = descriptor  # Window_Descriptor to decode the rest of the frame with
+        self.end = end  # in the source: where the frame's last block ends
+        self.following = following  # in the source: where the frame ends
+        self.seed = seed  # None at the start of a frame
+
+
+class Index:
+    """An index, read."""
+
+    __slots__ = ("points", "size", "window")
+
+    def __init__(self, size: int, window: int, points: list[Point]) -> None:
+        self.size = size
+        self.window = window
+        self.points = points
+
+
+def write_index(source_size: int, index: Index) -> bytes:
+    parts = [HEADER.pack(MAGIC, source_size, index.size, index.window, len(index.points))]
+    for point in index.points:
+        seed = point.seed
+        packed, size, checksum = (len(seed.packed), seed.size, seed.checksum) if seed else (0, 0, 0)
+        parts.append(
+            RECORD.pack(
+                point.decoded,
+                point.offset,
+                point.end,
+                point.following,
+                packed,
+                size,
+                checksum,
+                point.descriptor,
+            )
+        )
+    table = b"".join(parts)
+    seeds = [bytes(point.seed.packed) for point in index.points if point.seed]
+    return b"".join((table, CHECKSUM.pack(zlib.crc32(table)), *seeds))
+
+
+def read_index(source_size: int, data: bytes) -> Index:
+    """The index that ``write_index`` wrote (any bytes-like). Raises IndexDamagedError."""
+    view = memoryview(data).cast("B")
+    if len(view) < HEADER.size + CHECKSUM.size:
+        raise IndexDamagedError("zstd seek index is too short")
+    magic, indexed_size, size, window, count = HEADER.unpack_from(view)
+    if magic != MAGIC:
+        raise IndexDamagedError("zstd seek index is of another version")
+    if indexed_size != source_size:
+        raise IndexDamagedError("zstd seek index is of a source of another size")
+    end = HEADER.size + count * RECORD.size
+    if not 0 < count <= len(view) // RECORD.size or end + CHECKSUM.size > len(view):
+        raise IndexDamagedError("zstd seek index has fewer points than it says")
+    if CHECKSUM.unpack_from(view, end) != (zlib.crc32(view[:end]),):
+        raise IndexDamagedError("zstd seek index fails its checksum")
+    at = end + CHECKSUM.size
+    points = []
+    for decoded, offset, blocks_end, following, packed, length, checksum, descriptor in RECORD.iter_unpack(
+        view[HEADER.size : end]
+    ):
+        seed = Seed(view[at : at + packed], length, checksum) if packed else None
+        points.append(Point(decoded, offset, descriptor, blocks_end, following, seed))
+        at += packed
+    if at != len(view):
+        raise IndexDamagedError("zstd seek index does not end with its last dictionary")
+    index = Index(size, window, points)
+    _check(index, source_size)
+    return index
+
+
+def _check(index: Index, source_size: int) -> None:
+    first, last = index.points[0], index.points[-1]
+    largest = frame.window_size(frame.window_descriptor(index.window))
+    ascending = all(a.decoded < b.decoded and a.offset < b.offset for a, b in pairwise(index.points))
+    if (
+        first.decoded
+        or first.offset
+        or first.seed
+        or not ascending
+        or (last.decoded >= index.size > 0)
+        or last.offset > source_size
+    ):
+        raise IndexDamagedError("zstd seek index has its points in disorder")
+    for point in index.points:
+        window = frame.window_size(point.descriptor)
+        if point.seed and not (
+            point.offset < point.end <= point.following <= source_size
+            and window <= largest
+            and 8 < point.seed.size <= window + LARGEST_ENTROPY
+        ):
+            raise IndexDamagedError("zstd seek index has a point that cannot be")

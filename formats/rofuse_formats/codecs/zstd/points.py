@@ -1,0 +1,350 @@
+"""Making a seek point inside a frame: everything its decoder knows there, as a formatted dictionary.
+
+Strategy
+A decoder at a block boundary knows the last Window_Size bytes of output, the Huffman table and three FSE tables
+last sent, and three repeated offsets: exactly what a formatted dictionary holds (RFC 8878 §5). The tables are copied
+from the blocks that sent them, the repeated offsets are followed through the block before the boundary, the window
+is the tail of the output.
+
+Of that window only little is ever used, and only by the next Window_Size bytes of output; whatever follows those
+cannot refer to it. So these bytes are decoded from two *marked* windows, in which each grain of some ten bytes is
+replaced by its number, written in two digits: what differs between the two outputs came from the window, and the
+two digits tell from where. All grains that nothing came from are zeroed, and the window shrinks to a tenth.
+
+Last, the same bytes are decoded from the finished dictionary and compared with what the stream itself gave. Equality
+proves the point for ever. A boundary whose proof fails is no point; it is never an error.
+
+Rules
+- Blocks read here have been decoded without error, but are parsed as if they had not.
+- Memory: four times the window for the marked decoding, beside the tail and what follows it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from sys import byteorder
+from typing import NamedTuple
+
+from rofuse_formats.codecs.zstd import decoding, entropy, frame
+from rofuse_formats.codecs.zstd.entropy import CODES, FSE, REPEAT, RLE_MODE, Layout
+from rofuse_formats.errors import DamagedError
+from rofuse_formats.source import Source
+
+DICTIONARY_MAGIC = 0xEC30A437
+DICTIONARY_ID = 1  # any but 0
+LEAST_HUFFMAN = b"\x80\x10"  # two symbols of one bit each: fills the place where no table was sent
+FIRST_OFFSETS = (1, 4, 8)  # repeated offsets at the start of a frame
+LARGEST_ENTROPY = 4096  # bytes before a dictionary's content: more than 8 + 129 + 3 * 128 + 12
+LEVEL = 9
+
+
+class Tables(NamedTuple):
+    """Which blocks sent the tables in force, by the offsets of their headers: 0 for the predefined distribution (or
+    none), negative for a table of one symbol (RLE)."""
+
+    huffman: int = 0
+    literal_lengths: int = 0
+    offsets: int = 0
+    match_lengths: int = 0
+
+    def after(self, offset: int, layout: Layout) -> Tables:
+        """The tables in force after the compressed block at ``offset``."""
+        huffman = offset if layout.huffman else self.huffman
+        if layout.modes == (REPEAT, REPEAT, REPEAT):
+            return self if huffman == self.huffman else Tables(huffman, *self[1:])
+        sent = (0, -offset, offset)  # by mode: predefined, RLE, FSE
+        return Tables(
+            huffman,
+            *(self[1 + i] if mode == REPEAT else sent[mode] for i, mode in enumerate(layout.modes)),
+        )
+
+    def expressible(self) -> bool:
+        """Whether a dictionary can hold them: an RLE table's first state takes no bits, which none of its can."""
+        return min(self) >= 0
+
+
+class Block(NamedTuple):
+    """A block, as far as a later seek point may need it."""
+
+    offset: int
+    """Of its header in the source."""
+    sequences: int
+    """How many it has; 0 for raw and RLE blocks."""
+    tables: Tables
+    """In force before it."""
+
+
+class Boundary(NamedTuple):
+    """A block boundary, to be made a seek point."""
+
+    offset: int
+    """In the source."""
+    window: int
+    """Window_Size of the frame."""
+    blocks: Sequence[Block]
+    """The blocks before it, the last one last."""
+    whole: bool
+    """Whether ``blocks`` begins with the first block of the frame."""
+    tables: Tables
+    """In force after them."""
+    tail: bytes
+    """Output before it: a window, or all that the frame has given."""
+
+
+class Seed(NamedTuple):
+    """A dictionary, packed for the index."""
+
+    packed: bytes | memoryview
+    size: int
+    """Bytes of the dictionary."""
+    checksum: int
+    """CRC-32 of ``packed``."""
+
+
+class _Blocks:
+    """Contents and layouts of blocks, each read once."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.known: dict[int, tuple[bytes, Layout]] = {}
+
+    def read(self, offset: int) -> tuple[bytes, Layout]:
+        """Content and layout of the compressed block at ``offset``."""
+        if offset not in self.known:
+            header = self.source.pread(frame.BLOCK_HEADER, offset)
+            if len(header) < frame.BLOCK_HEADER:
+                raise DamagedError("zstd data has become shorter", offset)
+            size = min(frame.block_header(header, 0)[2], frame.LARGEST_BLOCK)
+            content = self.source.pread(size, offset + frame.BLOCK_HEADER)
+            self.known[offset] = content, entropy.block_layout(content)
+        return self.known[offset]
+
+    def descriptions(self, offset: int) -> tuple[list[bytes], int]:
+        """The three table descriptions of a block (empty where it sends none) and the position after them."""
+        content, layout = self.read(offset)
+        found, at = [], layout.tables
+        for mode, code in zip(layout.modes, CODES, strict=True):
+            size = 0
+            if mode == RLE_MODE:
+                size = 1
+            elif mode == FSE:
+                size = entropy.read_distribution(content, at, code).size
+            found.append(content[at : at + size])
+            at += size
+        return found, at
+
+    def description(self, sender: int, index: int) -> bytes:
+        """The table in force for code ``index``, as FSE description, given ``Tables``' word for who sent it."""
+        if not sender:
+            return entropy.predefined(CODES[index])
+        return self.descriptions(sender)[0][index]
+
+    def table(self, block: Block, index: int) -> entropy.Table:
+        """The table with which ``block`` decodes code ``index``."""
+        mode = self.read(block.offset)[1].modes[index]
+        sender = block.tables[1 + index] if mode == REPEAT else (0, -block.offset, block.offset)[mode]
+        if sender < 0:
+            symbol = self.descriptions(-sender)[0][index]
+            if not symbol or symbol[0] >= len(CODES[index].extra_bits):
+                raise DamagedError("zstd RLE table names no symbol")
+            return [(symbol[0], 0, 0)]
+        log, counts, _ = entropy.read_distribution(self.description(sender, index), 0, CODES[index])
+        return entropy.decoding_table(log, counts)
+
+    def offsets_after(self, block: Block) -> tuple[int, ...]:
+        """The repeated offsets after a block, in terms of those before it."""
+        content = self.read(block.offset)[0]
+        start = self.descriptions(block.offset)[1]
+        tables = self.table(block, 0), self.table(block, 1), self.table(block, 2)
+        return entropy.repeated_offsets(content[start:], block.sequences, tables)
+
+
+def entropy_part(source: Source, boundary: Boundary) -> tuple[bytes, int]:
+    """A dictionary up to its content, and how many bytes of content it needs at least. Raises DamagedError."""
+    blocks = _Blocks(source)
+    offsets: tuple[int, ...] = entropy.UNKNOWN
+    for block in reversed(boundary.blocks):
+        if block.sequences:
+            offsets = entropy.substitute(offsets, blocks.offsets_after(block))
+            if min(offsets) > 0:
+                break
+    else:
+        if not boundary.whole:
+            raise DamagedError("zstd repeated offsets are set too far back", boundary.offset)
+        offsets = entropy.substitute(offsets, FIRST_OFFSETS)
+    if not 0 < min(offsets) <= max(offsets) <= len(boundary.tail):
+        raise DamagedError("zstd repeated offsets reach beyond the window", boundary.offset)
+    tables = boundary.tables
+    huffman = LEAST_HUFFMAN
+    if tables.huffman:
+        content, layout = blocks.read(tables.huffman)
+        huffman = content[layout.huffman : layout.huffman + layout.huffman_size]
+    part = b"".join(
+        (
+            DICTIONARY_MAGIC.to_bytes(4, "little"),
+            DICTIONARY_ID.to_bytes(4, "little"),
+            huffman,
+            blocks.description(tables.offsets, 1),
+            blocks.description(tables.match_lengths, 2),
+            blocks.description(tables.literal_lengths, 0),
+            *(offset.to_bytes(4, "little") for offset in offsets),
+        )
+    )
+    return part, max(offsets)
+
+
+def make_seed(
+    source: Source, boundary: Boundary, follow: Sequence[bytes | memoryview], size: int, end: int
+) -> Seed | None:
+    """The seek point at ``boundary``, or None where there can be none.
+
+    ``follow`` is what the stream gave after it, ``size`` how much of that counts (a window, or up to the end of the
+    frame), ``end`` where in the source the block ends that gives the last of it.
+    """
+    import zstandard
+
+    try:
+        part, least = entropy_part(source, boundary)
+        content = _used_only(source, boundary, part, least, size, end)
+        dictionary = part + content
+        if not _proven(source, boundary, dictionary, follow, size, end):
+            return None
+    except (DamagedError, zstandard.ZstdError):
+        return None
+    packed = zstandard.ZstdCompressor(level=LEVEL, write_content_size=False).compress(dictionary)
+    return Seed(packed, len(dictionary), zlib.crc32(packed))
+
+
+def _stretch(source: Source, boundary: Boundary, dictionary: bytes, end: int) -> decoding.Stretch:
+    descriptor = frame.window_descriptor(boundary.window)
+    return decoding.Stretch(
+        source,
+        boundary.offset,
+        end,
+        frame.window_size(descriptor),
+        header=frame.bare_header(descriptor),
+        dictionary=decoding.formatted_dictionary(dictionary),
+    )
+
+
+def _proven(
+    source: Source,
+    boundary: Boundary,
+    dictionary: bytes,
+    follow: Sequence[bytes | memoryview],
+    size: int,
+    end: int,
+) -> bool:
+    stretch = _stretch(source, boundary, dictionary, end)
+    for chunk in follow:
+        expected = memoryview(chunk)[:size]
+        if stretch.read(len(expected)) != expected:
+            return False
+        size -= len(expected)
+    return not size
+
+
+GRAIN = 64
+SHORTEST_MATCH = 3
+PIECE = SHORTEST_MATCH * (64 << 10)
+_DIGITS = 254
+_SAMPLES = PIECE // SHORTEST_MATCH
+_LOW = int.from_bytes(b"\x7f" * _SAMPLES, "little")
+_HIGH = _LOW + int.from_bytes(b"\x01" * _SAMPLES, "little")
+
+
+@lru_cache(maxsize=1)
+def _marked_windows(length: int, grain: int) -> tuple[bytes, bytes]:
+    """Two windows of ``length`` bytes in which grain ``i`` consists of the digits of ``i``, high and low.
+
+    Digits are 1 to 255 and the two of one number differ, so that a byte copied from one window is never the byte
+    copied from the other.
+    """
+    count = -(-length // grain)
+    every = b"".join(bytes((digit,)) * grain for digit in range(1, 256))
+    high: list[bytes] = []
+    low: list[bytes] = []
+    for digit in range(1, 1 - (-count // _DIGITS)):
+        high.append(bytes((digit,)) * (_DIGITS * grain))
+        low += (every[: (digit - 1) * grain], every[digit * grain :])
+    return b"".join(high)[:length], b"".join(low)[:length]
+
+
+def _used_grains(first: decoding.Stretch, second: decoding.Stretch, size: int) -> list[int]:
+    """Numbers, ascending, of the grains that the next ``size`` bytes are copied from, given decoders of the two
+    marked windows. A grain of which less than a whole match is used may be missing if its neighbour is there."""
+    pairs: set[int] = set()
+    one, two = bytearray(PIECE), bytearray(PIECE)
+    while size > 0:
+        count = first.readinto(one)
+        if not count or second.readinto(two) != count:
+            break
+        size -= count
+        pairs |= _marks(one[:count:SHORTEST_MATCH], two[:count:SHORTEST_MATCH])
+    return [
+        (pair >> 8) * _DIGITS - _DIGITS - 1 + (pair & 255) - ((pair & 255) > pair >> 8)
+        for pair in sorted(pairs)
+    ]
+
+
+def _marks(one: bytes | bytearray, two: bytes | bytearray) -> set[int]:
+    """The pairs of bytes in which two outputs differ, as ``one << 8 | two``."""
+    count = len(one)
+    high = int.from_bytes(one, "little")
+    low = int.from_bytes(two, "little")
+    differ = high ^ low
+    if not differ:
+        return set()
+    # Of a run of equal pairs the first one will do: what equals its predecessor is dropped before the set is made.
+    change = (high ^ high << 8) | (low ^ low << 8)
+    # Bit 7 of each byte of keep: neither difference is 0 there. Adding 127 to the low bits of a byte carries into it.
+    fill = _LOW & (1 << 8 * count) - 1
+    keep = (
+        ((differ & _LOW) + fill | differ) & ((change & _LOW) + fill | change) & _HIGH & (1 << 8 * count) - 1
+    )
+    mask = (keep << 1) - (keep >> 7)
+    pairs = bytearray(2 * count)
+    lows = (low & mask).to_bytes(count, "little").translate(None, b"\0")
+    highs = (high & mask).to_bytes(count, "little").translate(None, b"\0")
+    del pairs[2 * len(lows) :]
+    pairs[_LOW_BYTE::2] = lows
+    pairs[1 - _LOW_BYTE :: 2] = highs
+    return set(memoryview(pairs).cast("H"))
+
+
+_LOW_BYTE = 0 if byteorder == "little" else 1
+
+
+def _used_only(source: Source, boundary: Boundary, part: bytes, least: int, size: int, end: int) -> bytes:
+    """The window with zeros where nothing refers to, and without what lies before the first byte that is used."""
+    tail = boundary.tail
+    grain = max(GRAIN, -(-len(tail) // (_DIGITS * 255)))
+    first, second = (
+        _stretch(source, boundary, part + marks, end) for marks in _marked_windows(len(tail), grain)
+    )
+    # Matches are three bytes or more and every third byte was looked at: what was not seen of a match is at most two
+    # bytes before or after a grain that was. A match may also begin in the window's last two bytes and leave it.
+    margin = SHORTEST_MATCH - 1
+    content = bytearray(len(tail))
+    start = len(tail) - max(least, margin)
+    content[-margin:] = tail[-margin:]
+    for begin, stop in _runs(_used_grains(first, second, size)):
+        begin, stop = max(0, begin * grain - margin), stop * grain + margin
+        content[begin:stop] = tail[begin:stop]
+        start = min(start, begin)
+    return bytes(memoryview(content)[max(0, start) :])
+
+
+def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Runs of successive numbers among ascending ones, as ``(first, one past the last)``."""
+    begin = stop = -1
+    for number in numbers:
+        if number != stop:
+            if stop > 0:
+                yield begin, stop
+            begin = number
+        stop = number + 1
+    if stop > 0:
+        yield begin, stop

@@ -1,0 +1,374 @@
+"""Serving a mount: threads that read requests, let the engine answer them, and write the replies.
+
+Strategy
+Every thread runs one loop over the same descriptor, with a buffer of its own; the kernel wakes one of them for each
+request. The first runs alone until INIT is answered, as nothing else may be answered before; then the others start.
+The thread that called ``serve`` serves nothing: it waits on a pipe that tells it of readiness, of signals and of the
+end, so it can run callbacks and end the mount while requests go on, and always returns.
+
+Rules
+- Every request is answered. What the engine lets through (no memory, an interrupt) is answered EIO and logged.
+- The end is the kernel's: ``unmount`` takes the mount off, the threads read the end and leave. None is interrupted.
+- The process that serves never touches its own mount: a thread that did would wait for another one, or for itself.
+- ``_answer_all`` is the hot path. It makes no object beyond what the engine returns.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, TypeAlias
+
+from rofuse_mount import counters, mounting
+from rofuse_mount.counters import OPCODE_MASK, SCALE_BITS, WIDTH_BITS
+from rofuse_mount.device import Device, buffer_size
+from rofuse_mount.engine import Engine
+from rofuse_mount.filesystem import Filesystem
+from rofuse_mount.records import Buffer, MountOptions
+
+if TYPE_CHECKING:
+    from logging import Logger
+
+Handle: TypeAlias = Callable[[memoryview], Sequence[Buffer] | None]
+
+_THREADS = 4
+_ENDED, _READY = 0, 255  # events; a number between them is a signal's
+_OPCODE_AT = 4  # in a request; its low byte is enough
+_RESUMED_MAX_WRITE = 1 << 20  # what another server may have negotiated; pages that are not used cost nothing
+_LAST_REPLIES_SECONDS = 5.0
+_ABORTED_SECONDS = 0.5
+
+
+class ServeError(Exception):
+    """Serving cannot begin, or cannot go on. ``str(error)`` is one line."""
+
+
+class Server:
+    """A filesystem at the kernel's other end.
+
+    ``on_ready`` is called once, by the thread in ``serve``, when INIT was answered and the mount is usable; what it
+    raises ends the mount and leaves ``serve``. With ``mounted`` the descriptor is the server's own and is closed at
+    the end, else it is the caller's. ``made_mountpoint``: the directory was made for this mount, and goes with it.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        engine: Engine,
+        options: MountOptions,
+        mounted: mounting.Mount | None = None,
+        *,
+        on_ready: Callable[[], None] | None = None,
+        made_mountpoint: bool = False,
+    ) -> None:
+        self.device = device
+        self.engine = engine
+        self.options = options
+        self.mounted = mounted
+        self.on_ready = on_ready
+        self.readahead: int | None = None  # KiB in force, where known
+        self._made_mountpoint = made_mountpoint
+        max_write = options.max_write if engine.config is None else max(options.max_write, _RESUMED_MAX_WRITE)
+        self._buffer_size = buffer_size(max_write)
+        self._handle: Handle = self._logging_handle() if options.debug else engine.handle
+        self._tables: list[counters.Table] = []
+        self._refusals: set[int] = set()
+        self._lock = threading.Lock()  # of all that follows
+        self._threads = 0  # that serve
+        self._waiting = False  # whether somebody is in serve
+        self._failure: Exception | None = None
+        self._events = self._event_sink = -1
+
+    @classmethod
+    def from_fd(
+        cls, fd: int, filesystem: Filesystem, negotiated: bytes, options: MountOptions | None = None
+    ) -> Server:
+        """Serves a connection whose INIT was answered elsewhere; ``negotiated`` is what was agreed there
+        (``Engine.negotiated``). Raises ValueError for an agreement that is none."""
+        options = options or MountOptions()
+        device = Device(fd)
+        engine = Engine(filesystem, options, backing=device.backing_open)
+        engine.resume(negotiated)
+        return cls(device, engine, options)
+
+    def fileno(self) -> int:
+        return self.device.fd
+
+    def statistics(self) -> dict[str, counters.Latency]:
+        """Count and latency of each opcode so far, by its name. From any thread."""
+        return counters.summary(list(self._tables))
+
+    def unmount(self, *, lazy: bool = False) -> None:
+        """Takes the mount off, unless that has been done; ``serve`` then returns. From any thread or signal handler.
+        Raises BusyError (``lazy`` detaches it from the tree at once and serves its users to their end), MountError.
+        """
+        if self.mounted is None:
+            raise mounting.MountpointError("this server was given a descriptor, not a mountpoint")
+        if mounting.is_mounted(self.mounted):
+            mounting.unmount(self.mounted.mountpoint, lazy=lazy, fstype=self.mounted.fstype)
+
+    # --- the thread that waits --------------------------------------------------------------
+
+    def serve(self) -> None:
+        """Serves until the filesystem is unmounted, by whomever. Call it once. Raises ServeError where serving
+        became impossible, and what ``on_ready`` raised."""
+        self._open_events()
+        self._serve(())
+
+    def serve_until_signal(self) -> int | None:
+        """As ``serve``, and unmounts on SIGTERM, SIGINT and SIGHUP, except those that were ignored. Returns the
+        signal's number, or None when it was unmounted otherwise. For the main thread."""
+        import signal
+
+        handlers = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+        ending = [number for number, handler in handlers.items() if handler != signal.SIG_IGN]
+        self._open_events()
+        wakeup = signal.set_wakeup_fd(self._event_sink, warn_on_full_buffer=False)
+        for number in ending:
+            signal.signal(number, _note_signal)
+        try:
+            return self._serve(ending)
+        finally:
+            for number in ending:
+                signal.signal(number, handlers[number])
+            signal.set_wakeup_fd(wakeup)
+
+    def _open_events(self) -> None:
+        self._events, self._event_sink = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._event_sink, False)  # as signal.set_wakeup_fd demands
+        self._waiting = True
+
+    def _serve(self, ending: Collection[int]) -> int | None:
+        caught: int | None = None
+        try:
+            self._start_threads(1, first=True)
+            while (event := os.read(self._events, 1)[0]) != _ENDED:
+                if event == _READY:
+                    self._ready()
+                elif event in ending:
+                    caught = event
+                    self._leave()
+                    break
+        except BaseException:
+            self._leave()
+            raise
+        finally:
+            self._finish()
+        if self._failure is not None:
+            raise ServeError(str(self._failure)) from self._failure
+        return caught
+
+    def _ready(self) -> None:
+        config = self.engine.config
+        if self.mounted is not None and self.mounted.minor is not None and config is not None:
+            wanted = self.options.max_readahead
+            size = config.max_request if wanted is None else wanted
+            self.readahead = mounting.set_readahead(self.mounted.minor, size >> 10)
+        if self.on_ready is not None:
+            self.on_ready()
+
+    def _leave(self) -> None:
+        """Ends the mount, politely first, and gives requests that are being answered the time to be."""
+        if self.mounted is None:
+            return
+        try:
+            self.unmount()
+        except mounting.MountError as error:
+            _log().warning("%s; it is detached, and its users get errors", error)
+            self._detach()
+            self._drain(_ABORTED_SECONDS)
+        else:
+            self._drain(_LAST_REPLIES_SECONDS)
+
+    def _detach(self) -> None:
+        """Ends the mount whoever uses it, as far as that is permitted."""
+        if self.mounted is None:
+            return
+        try:
+            self.unmount(lazy=True)
+        except mounting.MountError as error:
+            _log().warning("%s", error)
+        if self.mounted.minor is not None:
+            mounting.abort(self.mounted.minor)
+
+    def _drain(self, seconds: float) -> None:
+        """Waits, but not for ever, until all threads have left."""
+        from select import select
+        from time import monotonic
+
+        end = monotonic() + seconds
+        while (left := end - monotonic()) > 0 and select([self._events], [], [], left)[0]:
+            if os.read(self._events, 1)[0] == _ENDED:
+                return
+
+    def _finish(self) -> None:
+        """What remains to be done once, when nobody is served any more."""
+        try:
+            self.engine.destroy()
+        except Exception:
+            _log().exception("the filesystem could not end cleanly")
+        mounted = self.mounted
+        if mounted is not None:
+            if mounting.is_mounted(mounted):  # aborted, or INIT failed: a dead mount
+                self._detach()
+            if mounted.guard is not None:
+                mounted.guard.close()
+            if self._made_mountpoint:
+                mounting.remove_mountpoint(mounted.mountpoint)
+        with self._lock:
+            self._waiting = False
+            if not self._threads:
+                self._close()
+
+    def _close(self) -> None:
+        """By the last to leave: nobody reads the descriptor any more."""
+        if self.mounted is not None:
+            self.device.close()
+        os.close(self._events)
+        os.close(self._event_sink)
+
+    # --- the threads that serve -------------------------------------------------------------
+
+    def _start_threads(self, count: int, *, first: bool = False) -> None:
+        for _ in range(count):
+            with self._lock:
+                self._threads += 1
+            try:
+                threading.Thread(target=self._thread, args=(first,), name="rofuse-serve", daemon=True).start()
+            except RuntimeError as error:  # too many threads: serve with those there are
+                _log().warning("%s", error)
+                self._thread_left(error)
+                return
+
+    def _thread(self, first: bool) -> None:
+        failure: Exception | None = None
+        table = counters.new_table()
+        self._tables.append(table)
+        try:
+            requests = self.device.requests(bytearray(self._buffer_size))
+            if not first:
+                self._answer_all(requests, table)
+            elif self._introduce(requests, table):
+                self._start_threads((self.options.threads or _THREADS) - 1)
+                self._tell(_READY)
+                self._answer_all(requests, table)
+        except ServeError as error:
+            failure = error
+        except Exception as error:
+            _log().exception("a serving thread ended")
+            failure = error
+        self._thread_left(failure)
+
+    def _thread_left(self, failure: Exception | None) -> None:
+        with self._lock:
+            self._threads -= 1
+            if self._threads:
+                return
+            self._failure = failure
+            if self._waiting:
+                self._tell(_ENDED)
+            else:
+                self._close()
+
+    def _tell(self, event: int) -> None:
+        os.write(self._event_sink, bytes((event,)))
+
+    def _introduce(self, requests: Iterator[memoryview], table: counters.Table) -> bool:
+        """Answers alone until INIT has succeeded; False when the mount ends before."""
+        while self.engine.config is None:
+            request = next(requests, None)
+            if request is None:
+                return False
+            self._answer_all((request,), table)
+            if self.engine.failure is not None:
+                raise ServeError(self.engine.failure)
+        return True
+
+    def _answer_all(self, requests: Iterable[memoryview], table: counters.Table) -> None:
+        handle, reply, clock = self._handle, self.device.reply, perf_counter_ns
+        for request in requests:
+            began = clock()
+            try:
+                answer = handle(request)
+                if answer is not None:
+                    refusal = reply(request, answer)
+                    if refusal:
+                        self._note_refusal(request, refusal)
+            except BaseException:
+                self.device.refuse(request)
+                _log().exception("a request was answered EIO")
+            slot = (request[_OPCODE_AT] & OPCODE_MASK) << WIDTH_BITS
+            table[slot + (clock() - began >> SCALE_BITS).bit_length()] += 1
+
+    def _note_refusal(self, request: memoryview, errno: int) -> None:
+        """Logs the first refusal of each kind: a truncated archive has as many as it has readers."""
+        if errno not in self._refusals:
+            self._refusals.add(errno)
+            _log().warning(
+                "the kernel refused a reply to opcode %d (%s); it was answered EIO, and further ones are not logged",
+                request[_OPCODE_AT],
+                os.strerror(errno),
+            )
+
+    def _logging_handle(self) -> Handle:
+        """Answers, and writes a line for each request to the logger ``rofuse_mount.wire``."""
+        engine, log = self.engine, _log("rofuse_mount.wire").debug
+        describe = engine.describe_json if self.options.debug == "json" else engine.describe
+
+        def handle(request: memoryview) -> Sequence[Buffer] | None:
+            reply = engine.handle(request)
+            log("%s", describe(request, reply))
+            return reply
+
+        return handle
+
+
+def mount(
+    path: mounting.Path,
+    filesystem: Filesystem,
+    options: MountOptions | None = None,
+    *,
+    nonempty: bool = False,
+    auto_unmount: bool = False,
+    make_mountpoint: bool = False,
+    on_ready: Callable[[], None] | None = None,
+) -> Server:
+    """Mounts a filesystem; nobody can use it until ``serve`` is called on the Server that is returned.
+
+    ``nonempty`` and ``auto_unmount`` as in ``mounting.mount``; ``make_mountpoint``: a directory that is missing is
+    made, and removed again at the end; ``on_ready`` as in Server. Raises MountError.
+    """
+    options = options or MountOptions()
+    engine = Engine(filesystem, options)
+    made = make_mountpoint and mounting.make_mountpoint(path)
+    try:
+        mounted = mounting.mount(
+            path,
+            options.fsname or "rofuse",
+            subtype=options.subtype or "rofuse",
+            allow_other=options.allow_other,
+            default_permissions=options.default_permissions,
+            max_read=options.max_read or 0,
+            auto_unmount=auto_unmount,
+            nonempty=nonempty,
+            direct=options.direct_mount,
+        )
+    except BaseException:
+        if made:
+            mounting.remove_mountpoint(path)
+        raise
+    device = Device(mounted.fd)
+    engine.backing = device.backing_open
+    return Server(device, engine, options, mounted, on_ready=on_ready, made_mountpoint=made)
+
+
+def _note_signal(number: int, frame: object) -> None:
+    """Nothing: the signal's number is in the pipe already."""
+
+
+def _log(name: str = "rofuse_mount") -> Logger:
+    import logging
+
+    return logging.getLogger(name)

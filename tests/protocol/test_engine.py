@@ -1,0 +1,202 @@
+"""What the engine makes of a filesystem's answers, right ones and wrong ones."""
+
+from __future__ import annotations
+
+import threading
+from errno import (
+    EACCES,
+    EIO,
+    ENOENT,
+    ENOTDIR,
+    ESTALE,
+    ETIMEDOUT,
+)
+
+import pytest
+
+from rofuse_mount.filesystem import Filesystem
+from rofuse_mount.records import (
+    Attr,
+    Context,
+    DirEntry,
+    DirEntryPlus,
+    Entry,
+    ForgetEntry,
+    OpenResponse,
+)
+from rofuse_mount.wire import Opcode
+from tests.protocol.kernel import BODIES, OFFERS, answering, ask, check, connect, read_body, request
+
+# --- errors -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "errno"),
+    [
+        (OSError(ESTALE, "stale"), ESTALE),
+        (FileNotFoundError(), ENOENT),
+        (FileNotFoundError, ENOENT),
+        (PermissionError(), EACCES),
+        (TimeoutError(), ETIMEDOUT),
+        (NotADirectoryError(), ENOTDIR),
+        (type("Missing", (FileNotFoundError,), {})(), ENOENT),
+        (OSError(511, "largest"), 511),
+    ],
+)
+def test_an_oserror_means_its_errno(error: object, errno: int) -> None:
+    assert ask(connect(answering("getattr", error)), Opcode.GETATTR).errno == errno
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(),
+        OSError("no number"),
+        OSError(0, "nothing"),
+        OSError(-2, "negative"),
+        OSError(512, "the kernel's own"),
+        OSError(10**30, "absurd"),
+        OSError("two", "words"),
+        KeyError(5),
+        RecursionError(),
+        MemoryError(),
+        StopIteration(),
+        type("Strange", (Exception,), {})(),
+    ],
+)
+def test_anything_else_is_eio_and_logged_with_its_traceback(error: Exception) -> None:
+    log: list[str] = []
+    assert ask(connect(answering("getattr", error), log=log), Opcode.GETATTR, nodeid=9).errno == EIO
+    assert len(log) == 1
+    assert log[0].startswith("GETATTR of inode 9 failed:\nTraceback")
+    assert type(error).__name__ in log[0]
+
+
+def test_a_log_that_cannot_be_written_costs_no_answer() -> None:
+    class Log(list[str]):
+        def append(self, message: str) -> None:
+            raise BrokenPipeError
+
+    assert ask(connect(answering("getattr", KeyError(1)), log=Log()), Opcode.GETATTR).errno == EIO
+
+
+def test_an_error_of_forget_is_logged_and_not_answered() -> None:
+    log: list[str] = []
+    engine = connect(answering("forget", KeyError(1)), log=log)
+    assert engine.handle(request(Opcode.FORGET, BODIES[Opcode.FORGET])) is None
+    assert engine.handle(request(Opcode.BATCH_FORGET, BODIES[Opcode.BATCH_FORGET])) is None
+    assert [line.split()[0] for line in log] == ["FORGET", "BATCH_FORGET"]
+
+
+@pytest.mark.parametrize(
+    "answer", [None, 5, "text", b"short", bytes(127), bytes(129), [], {}, ("a", 1), Attr(1), object()]
+)
+@pytest.mark.parametrize(
+    ("method", "opcode"),
+    [
+        ("lookup", Opcode.LOOKUP),
+        ("getattr", Opcode.GETATTR),
+        ("statx", Opcode.STATX),
+        ("open", Opcode.OPEN),
+        ("opendir", Opcode.OPENDIR),
+        ("statfs", Opcode.STATFS),
+        ("readdir", Opcode.READDIR),
+        ("readdirplus", Opcode.READDIRPLUS),
+        ("readdir", Opcode.READDIRPLUS),
+        ("readdirplus", Opcode.READDIR),
+        ("read", Opcode.READ),
+        ("readlink", Opcode.READLINK),
+        ("getxattr", Opcode.GETXATTR),
+        ("listxattr", Opcode.LISTXATTR),
+        ("lseek", Opcode.LSEEK),
+        ("ioctl", Opcode.IOCTL),
+        ("poll", Opcode.POLL),
+        ("bmap", Opcode.BMAP),
+    ],
+)
+def test_whatever_a_method_returns_there_is_one_reply(method: str, opcode: int, answer: object) -> None:
+    check(connect(answering(method, answer), log=[]).handle(request(opcode, BODIES.get(opcode, b""))))
+
+
+@pytest.mark.parametrize(
+    ("method", "opcode", "answer"),
+    [
+        ("lookup", Opcode.LOOKUP, Entry(5)),
+        ("lookup", Opcode.LOOKUP, Entry(-1, Attr())),
+        ("lookup", Opcode.LOOKUP, Entry(5, Attr(5, size=-1))),
+        ("lookup", Opcode.LOOKUP, Entry(5, Attr(5, uid=1 << 32))),
+        ("lookup", Opcode.LOOKUP, bytes(104)),
+        ("lookup", Opcode.LOOKUP, None),
+        ("getattr", Opcode.GETATTR, bytes(128)),
+        ("statfs", Opcode.STATFS, bytes(64)),
+        ("read", Opcode.READ, None),
+        ("read", Opcode.READ, "text"),
+        ("read", Opcode.READ, [b"a", None]),
+        ("readlink", Opcode.READLINK, b""),
+        ("readlink", Opcode.READLINK, b"a\0b"),
+        ("open", Opcode.OPEN, None),
+        ("open", Opcode.OPEN, OpenResponse(fh=-1)),
+        ("listxattr", Opcode.LISTXATTR, [b""]),
+        ("listxattr", Opcode.LISTXATTR, [b"user.a\0b"]),
+        ("lseek", Opcode.LSEEK, -1),
+        ("ioctl", Opcode.IOCTL, (0, bytes(9))),
+        ("ioctl", Opcode.IOCTL, 1 << 31),
+        ("bmap", Opcode.BMAP, -1),
+    ],
+)
+def test_what_cannot_be_sent_is_eio_and_logged(method: str, opcode: int, answer: object) -> None:
+    log: list[str] = []
+    assert ask(connect(answering(method, answer), log=log), opcode).errno == EIO
+    assert len(log) == 1
+
+
+# --- the library's promises -------------------------------------------------------------
+
+
+def test_records_are_made_by_position_or_keyword_and_equal_by_value() -> None:
+    assert Attr(1, 2, 3, 4) == Attr(ino=1, mode=2, nlink=3, size=4)
+    assert Attr(1) != Attr(2) and Attr(1) != Entry(1)
+    assert Entry(3, Attr(3), 1, 2.0, 3.0) == Entry(
+        ino=3, attr=Attr(3), generation=1, entry_timeout=2.0, attr_timeout=3.0
+    )
+    assert DirEntry(1, 2, 4, b"n") == DirEntry(ino=1, offset=2, type=4, name=b"n")
+    assert DirEntryPlus(Entry(1), 2, b"n") == DirEntryPlus(entry=Entry(1), offset=2, name=b"n")
+    assert repr(ForgetEntry(1, 2)) == "ForgetEntry(ino=1, nlookup=2)"
+    assert not hasattr(Attr(), "__dict__")
+    with pytest.raises(TypeError):
+        hash(Attr())
+
+
+def test_the_caller_is_told() -> None:
+    callers: list[Context] = []
+
+    class Curious(Filesystem):
+        def getattr(self, ctx: Context, ino: int, fh: int | None) -> Attr:
+            callers.append(ctx)
+            return Attr(1)
+
+    ask(connect(Curious()), Opcode.GETATTR)
+    assert callers == [Context(unique=0x1234, uid=1000, gid=100, pid=42)]
+
+
+def test_threads_are_answered_each_its_own() -> None:
+    class Echo(Filesystem):
+        def read(self, ctx: Context, ino: int, fh: int, offset: int, size: int) -> bytes:
+            return offset.to_bytes(8, "little")
+
+    engine = connect(Echo(), flags=OFFERS[45])
+    wrong: list[int] = []
+
+    def serve(first: int) -> None:
+        for unique in range(first, first + 500):
+            reply = engine.handle(request(Opcode.READ, read_body(8, unique), unique=unique))
+            answer = check(reply, unique)
+            if answer is None or answer.payload != unique.to_bytes(8, "little"):
+                wrong.append(unique)
+
+    threads = [threading.Thread(target=serve, args=(base,)) for base in range(1000, 5000, 1000)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
