@@ -128,6 +128,7 @@ class Server:
         wakeup = signal.set_wakeup_fd(self._event_sink, warn_on_full_buffer=False)
         for number in ending:
             signal.signal(number, _note_signal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ending)  # held back, perhaps, while it was being mounted
         try:
             return self._serve(ending)
         finally:

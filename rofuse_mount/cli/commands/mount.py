@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from typing import Any
 
@@ -127,6 +128,8 @@ class _Request:
             on_ready()
 
         bound_heaps()
+        # A signal that came between the mount and the serving would leave a dead mount: it waits until then.
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
         server = mount(
             self.mountpoint,
             filesystem,
