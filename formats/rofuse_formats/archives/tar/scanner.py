@@ -159,7 +159,7 @@ class Scanner:
             return position + BLOCK
         if second == ZEROS and self.ignore_zeros:
             members.globals.clear()
-            return self.window.zeros_end(position, 1 << 62)
+            return self.window.zeros_end(position + BLOCK, 1 << 62)
         self._behind_end_mark(position + BLOCK)
         return -1
 

@@ -16,7 +16,7 @@ import zlib
 
 from rofuse_formats.codecs.zstd import frame
 from rofuse_formats.codecs.zstd.decoding import Stretch, formatted_dictionary
-from rofuse_formats.codecs.zstd.index import Point, read_index
+from rofuse_formats.codecs.zstd.index import Index, Point, read_index
 from rofuse_formats.codecs.zstd.points import Seed
 from rofuse_formats.errors import DamagedError, IndexDamagedError, LimitError
 from rofuse_formats.limits import MIB, Limits
@@ -44,12 +44,13 @@ def unpack(seed: Seed) -> bytes:
 class Cursor:
     """The codec contract's Cursor."""
 
-    def __init__(self, source: Source, point: Point, size: int, max_window: int) -> None:
+    def __init__(self, source: Source, point: Point, index: Index) -> None:
         self.position = point.decoded
         self._source = source
-        self._size = size
-        self._max_window = max_window
-        self._following = source.size
+        self._size = index.size
+        self._intact = index.intact
+        self._max_window = index.window
+        self._following = index.intact
         if point.seed:
             self._following = point.following
             dictionary = formatted_dictionary(unpack(point.seed))
@@ -59,7 +60,7 @@ class Cursor:
                 source, point.offset, point.end, window, header=header, dictionary=dictionary
             )
         else:
-            self._stretch = Stretch(source, point.offset, source.size, max_window)
+            self._stretch = Stretch(source, point.offset, index.intact, index.window)
 
     def read(self, size: int) -> bytes:
         size = min(size, self._size - self.position)
@@ -86,10 +87,10 @@ class Cursor:
 
     def _enter_following(self) -> None:
         """Goes on behind the frame that was entered midway."""
-        start, self._following = self._following, self._source.size
-        if start == self._source.size:
+        start, self._following = self._following, self._intact
+        if start == self._intact:
             raise DamagedError(f"zstd data ends early: {self.position} bytes decoded of {self._size}", start)
-        self._stretch = Stretch(self._source, start, self._source.size, self._max_window)
+        self._stretch = Stretch(self._source, start, self._intact, self._max_window)
 
 
 class Stream:
@@ -108,4 +109,4 @@ class Stream:
         self.cursor_bytes = 2 * self._index.window + MIB
 
     def cursor(self, point: int) -> Cursor:
-        return Cursor(self._source, self._index.points[point], self.size, self._index.window)
+        return Cursor(self._source, self._index.points[point], self._index)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rofuse_formats.codecs.zstd.frame import LARGEST_WINDOW
+from rofuse_formats.codecs.zstd.frame import LARGEST_WINDOW, MAGIC
 from rofuse_formats.errors import DamagedError
 from rofuse_formats.source import Source
 
@@ -25,7 +25,8 @@ class _Input:
     """Bytes of the source from ``start`` to ``end`` behind a header of our own, as the file that the library reads.
 
     One more byte follows them. Where a stretch ends between two blocks the library may hold output that it gives out
-    only while it has input left; a single byte is no block header, so it comes to nothing.
+    only while it has input left. The first byte of a frame's magic comes to nothing: it is too short for a block
+    header, and behind the last block it may well be another frame.
     """
 
     def __init__(self, source: Source, start: int, end: int, header: bytes) -> None:
@@ -33,7 +34,7 @@ class _Input:
         self.position = start
         self.end = end
         self.header = header
-        self.trailer = b"\0"
+        self.trailer = MAGIC.to_bytes(4, "little")[:1]
 
     def read(self, size: int) -> bytes:
         if self.header:

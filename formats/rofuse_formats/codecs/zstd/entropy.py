@@ -246,31 +246,33 @@ def repeated_offsets(
     match_states = [(MATCH_LENGTHS.extra_bits[s], bits, base) for s, bits, base in matches]
     if not bitstream or not bitstream[-1]:
         raise DamagedError("zstd sequences have no end mark")
-    # window holds the bits [start, ...) of the stream; position counts within it and falls.
-    start = max(0, len(bitstream) - _REFILL) * 8
-    window = int.from_bytes(bitstream[start >> 3 :], "little")
+    # window holds the stream's bits from start on, above some zeros; position counts within it and falls. The zeros
+    # are there so that bits can be asked for beyond the stream's beginning, as the loop does after the last sequence.
+    start = max(0, len(bitstream) - _REFILL)
+    window = int.from_bytes(bitstream[start:], "little") << _PADDING
     position = window.bit_length() - 1
 
     position -= len(literals).bit_length() - 1
-    literal = window >> max(0, position) & len(literals) - 1
+    literal = window >> position & len(literals) - 1
     position -= len(distances).bit_length() - 1
-    distance = window >> max(0, position) & len(distances) - 1
+    distance = window >> position & len(distances) - 1
     position -= len(matches).bit_length() - 1
-    match = window >> max(0, position) & len(matches) - 1
+    match = window >> position & len(matches) - 1
     first, second, third = offsets
     for _ in range(count):
-        if position < _LONGEST_SEQUENCE and start:
-            end = (start + position + 7) >> 3
-            position += start
-            start = max(0, end - _REFILL) * 8
-            window = int.from_bytes(bitstream[start >> 3 : end], "little")
-            position -= start
+        if position < 2 * _PADDING:
+            if start:
+                end = start + (position - _PADDING + 7 >> 3)
+                position += start * 8
+                start = max(0, end - _REFILL)
+                position -= start * 8
+                window = int.from_bytes(bitstream[start:end], "little") << _PADDING
+            elif position < _PADDING:
+                raise DamagedError("zstd sequences are longer than their bitstream")
         code, distance_bits, distance_base = distances[distance]
         literal_extra, literal_bits, literal_base, no_literals = literal_states[literal]
         match_extra, match_bits, match_base = match_states[match]
         position -= code
-        if position < 0:
-            raise DamagedError("zstd sequences are longer than their bitstream")
         if code > 1:
             third = second
             second = first
@@ -285,16 +287,16 @@ def repeated_offsets(
                 else:
                     first, second, third = first - 1, first, second
         position -= literal_extra + match_extra + literal_bits
-        literal = literal_base + (window >> max(0, position) & (1 << literal_bits) - 1)
+        literal = literal_base + (window >> position & (1 << literal_bits) - 1)
         position -= match_bits
-        match = match_base + (window >> max(0, position) & (1 << match_bits) - 1)
+        match = match_base + (window >> position & (1 << match_bits) - 1)
         position -= distance_bits
-        distance = distance_base + (window >> max(0, position) & (1 << distance_bits) - 1)
+        distance = distance_base + (window >> position & (1 << distance_bits) - 1)
     # The last sequence is followed by no state update; the loop has taken one too many.
-    if start or position + literal_bits + match_bits + distance_bits != 0:
+    if start or position + literal_bits + match_bits + distance_bits != _PADDING:
         raise DamagedError("zstd sequences do not fill their bitstream")
     return first, second, third
 
 
-_LONGEST_SEQUENCE = 31 + 16 + 16 + 9 + 9 + 8
-_REFILL = 40  # bytes; several sequences each, and still a short integer to shift
+_PADDING = 96  # bits; more than the 31 + 16 + 16 + 9 + 9 + 8 that a sequence and its updates can take
+_REFILL = 48  # bytes; several sequences each, and still a short integer to shift

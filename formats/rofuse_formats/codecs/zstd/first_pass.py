@@ -117,7 +117,7 @@ class FirstPass:
     def index(self) -> bytes:
         first, *others = self._planner.points
         points = [first, *(p for p in others if (p.seed or not p.end) and p.decoded < self._decoded)]
-        return write_index(self._source.size, Index(self._decoded, self._window, points))
+        return write_index(self._source.size, Index(self.consumed, self._decoded, self._window, points))
 
     def _keep(self, data: bytes) -> bool:
         """Takes in decoded bytes; tells whether a chunk is full."""
@@ -179,6 +179,7 @@ class FirstPass:
                 break
             at += extent[0]
             size += extent[1]
+            self._window = max(self._window, extent[2])
             count += 1
         return offset + at - start, count
 
@@ -223,7 +224,7 @@ class FirstPass:
                 if not last and plan.active:
                     ahead = buffer.index(position, LOOKAHEAD) if plan.choosing(self._decoded) else 0
                     plan.boundary(position, memoryview(buffer.data)[ahead:], self._decoded, self._pending)
-            end = position
+            end = self.consumed = position
             if header.checksum:
                 end += len(self._checksum(decoder, position))
         except DamagedError:

@@ -111,7 +111,9 @@ def bare_header(descriptor: int) -> bytes:
 
 def could_start(data: bytes) -> bool:
     """Whether a frame of any kind may start with ``data``, at most a few bytes."""
-    return _START.startswith(data[:4]) or (len(data) < 4 and data[1:] == b"\x2a\x4d\x18"[: len(data) - 1])
+    if len(data) >= 4:
+        return data.startswith(_START) or is_skippable(int.from_bytes(data[:4], "little"))
+    return _START.startswith(data) or (data[0] & 0xF0 == 0x50 and b"\x2a\x4d\x18".startswith(data[1:]))
 
 
 def block_header(data: bytes | memoryview, at: int) -> tuple[int, int, int]:
@@ -121,8 +123,8 @@ def block_header(data: bytes | memoryview, at: int) -> tuple[int, int, int]:
     return field & 1, field >> 1 & 3, field >> 3
 
 
-def small_frame(data: bytes, at: int, max_window: int) -> tuple[int, int] | None:
-    """``(length, decoded)`` of the frame at ``data[at]``, ``decoded`` being a bound, if the frame is wholly in
+def small_frame(data: bytes, at: int, max_window: int) -> tuple[int, int, int] | None:
+    """``(length, decoded, window)`` of the frame at ``data[at]``, ``decoded`` being a bound, if the frame is wholly in
     ``data`` and nothing about it needs a closer look; else None."""
     if data[at : at + 4] != _START or data[at + 4 : at + 5] > b"\xff":
         return None
@@ -141,7 +143,7 @@ def small_frame(data: bytes, at: int, max_window: int) -> tuple[int, int] | None
         if decoded > SMALL_FRAME:
             return None
     position += CHECKSUM if header.checksum else 0
-    return (position - at, decoded) if position <= len(data) else None
+    return (position - at, decoded, header.window) if position <= len(data) else None
 
 
 def recognise(head: bytes) -> bool:

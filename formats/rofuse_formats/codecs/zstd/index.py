@@ -1,7 +1,7 @@
 """The seek index: a header, a table of points, and their packed dictionaries.
 
-Layout, little-endian: the header (magic with version, size of the source, decoded size, largest window, number of
-points), the table (one record a point), CRC-32 of both, then the packed dictionaries in the order of their points.
+Layout, little-endian: the header (magic with version, size of the source and how much of it is intact, decoded size,
+largest window, number of points), the table (one record a point), CRC-32 of both, then the packed dictionaries in the order of their points.
 
 Rules
 - Canonical: the same points give the same bytes.
@@ -21,7 +21,7 @@ from rofuse_formats.codecs.zstd.points import LARGEST_ENTROPY, Seed
 from rofuse_formats.errors import IndexDamagedError
 
 MAGIC = b"ROzstd\0\1"
-HEADER = Struct("<8sQQQQ")
+HEADER = Struct("<8sQQQQQ")
 RECORD = Struct("<QQQQIIIB3x")
 CHECKSUM = Struct("<I")
 
@@ -51,16 +51,17 @@ class Point:
 class Index:
     """An index, read."""
 
-    __slots__ = ("points", "size", "window")
+    __slots__ = ("intact", "points", "size", "window")
 
-    def __init__(self, size: int, window: int, points: list[Point]) -> None:
+    def __init__(self, intact: int, size: int, window: int, points: list[Point]) -> None:
+        self.intact = intact  # bytes of the source up to its end, or to where it is damaged
         self.size = size
         self.window = window
         self.points = points
 
 
 def write_index(source_size: int, index: Index) -> bytes:
-    parts = [HEADER.pack(MAGIC, source_size, index.size, index.window, len(index.points))]
+    parts = [HEADER.pack(MAGIC, source_size, index.intact, index.size, index.window, len(index.points))]
     for point in index.points:
         seed = point.seed
         packed, size, checksum = (len(seed.packed), seed.size, seed.checksum) if seed else (0, 0, 0)
@@ -86,7 +87,7 @@ def read_index(source_size: int, data: bytes) -> Index:
     view = memoryview(data).cast("B")
     if len(view) < HEADER.size + CHECKSUM.size:
         raise IndexDamagedError("zstd seek index is too short")
-    magic, indexed_size, size, window, count = HEADER.unpack_from(view)
+    magic, indexed_size, intact, size, window, count = HEADER.unpack_from(view)
     if magic != MAGIC:
         raise IndexDamagedError("zstd seek index is of another version")
     if indexed_size != source_size:
@@ -106,12 +107,14 @@ def read_index(source_size: int, data: bytes) -> Index:
         at += packed
     if at != len(view):
         raise IndexDamagedError("zstd seek index does not end with its last dictionary")
-    index = Index(size, window, points)
-    _check(index, source_size)
+    index = Index(intact, size, window, points)
+    if intact > source_size:
+        raise IndexDamagedError("zstd seek index knows of more than there is")
+    _check(index)
     return index
 
 
-def _check(index: Index, source_size: int) -> None:
+def _check(index: Index) -> None:
     first, last = index.points[0], index.points[-1]
     largest = frame.window_size(frame.window_descriptor(index.window))
     ascending = all(a.decoded < b.decoded and a.offset < b.offset for a, b in pairwise(index.points))
@@ -121,13 +124,13 @@ def _check(index: Index, source_size: int) -> None:
         or first.seed
         or not ascending
         or (last.decoded >= index.size > 0)
-        or last.offset > source_size
+        or last.offset > index.intact
     ):
         raise IndexDamagedError("zstd seek index has its points in disorder")
     for point in index.points:
         window = frame.window_size(point.descriptor)
         if point.seed and not (
-            point.offset < point.end <= point.following <= source_size
+            point.offset < point.end <= point.following <= index.intact
             and window <= largest
             and 8 < point.seed.size <= window + LARGEST_ENTROPY
         ):

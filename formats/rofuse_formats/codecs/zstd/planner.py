@@ -33,7 +33,7 @@ SPACING = 16 * MIB
 WINDOWS_APART = 8
 LARGEST_WINDOW = 32 * MIB  # making a point takes six windows of memory
 CANDIDATES = 16  # boundaries looked at for each point, where points are that many MiB apart; fewer where they are less
-REMEMBERED = 24  # blocks before a boundary in which the repeated offsets must have been set
+REMEMBERED = 256  # blocks before a boundary that its repeated offsets may come from
 
 
 class _Tail:
@@ -61,12 +61,12 @@ class _Seedling:
         self.point = point
         self.boundary = boundary
         self.started = started  # bytes of the chunk in the making that are before the boundary
-        self.follow: list[bytes | memoryview] = []
+        self.follow: list[bytes] = []
         self.thread: threading.Thread | None = None
         self.error: BaseException | None = None
 
     def add(self, chunk: bytes) -> None:
-        self.follow.append(memoryview(chunk)[self.started :] if self.started else chunk)
+        self.follow.append(chunk[self.started :])
         self.started = 0
 
     def grow(self, source: Source, size: int, end: int) -> None:
@@ -140,8 +140,12 @@ class Planner:
         if not self.active:
             return
         sequences, before = 0, self._tables
-        if kind == frame.COMPRESSED:
-            layout = block_layout(block[frame.BLOCK_HEADER :])
+        if kind == frame.COMPRESSED and len(block) > frame.BLOCK_HEADER:
+            try:
+                layout = block_layout(block[frame.BLOCK_HEADER :])
+            except DamagedError:  # and yet it was decoded: no frame to make points in
+                self.active, self._collecting = False, None
+                return
             sequences = layout.sequences
             self._tables = before.after(offset, layout)
         self._blocks.append(points.Block(offset, sequences, before))
@@ -216,7 +220,7 @@ class Planner:
             end = start + (1 if kind == frame.RLE else size)
             if end > len(ahead):
                 break
-            if kind == frame.COMPRESSED:
+            if kind == frame.COMPRESSED and size:
                 try:
                     layout = block_layout(ahead[start:end])
                 except DamagedError:

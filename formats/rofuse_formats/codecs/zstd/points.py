@@ -37,7 +37,8 @@ DICTIONARY_ID = 1  # any but 0
 LEAST_HUFFMAN = b"\x80\x10"  # two symbols of one bit each: fills the place where no table was sent
 FIRST_OFFSETS = (1, 4, 8)  # repeated offsets at the start of a frame
 LARGEST_ENTROPY = 4096  # bytes before a dictionary's content: more than 8 + 129 + 3 * 128 + 12
-LEVEL = 9
+LEVEL = 5
+MOST_SEQUENCES = 1 << 16  # followed for the repeated offsets of one point
 
 
 class Tables(NamedTuple):
@@ -165,8 +166,12 @@ def entropy_part(source: Source, boundary: Boundary) -> tuple[bytes, int]:
     """A dictionary up to its content, and how many bytes of content it needs at least. Raises DamagedError."""
     blocks = _Blocks(source)
     offsets: tuple[int, ...] = entropy.UNKNOWN
+    work = 0
     for block in reversed(boundary.blocks):
         if block.sequences:
+            if work > MOST_SEQUENCES:
+                raise DamagedError("zstd repeated offsets are set too far back", boundary.offset)
+            work += block.sequences
             offsets = entropy.substitute(offsets, blocks.offsets_after(block))
             if min(offsets) > 0:
                 break
@@ -196,7 +201,7 @@ def entropy_part(source: Source, boundary: Boundary) -> tuple[bytes, int]:
 
 
 def make_seed(
-    source: Source, boundary: Boundary, follow: Sequence[bytes | memoryview], size: int, end: int
+    source: Source, boundary: Boundary, follow: Sequence[bytes], size: int, end: int
 ) -> Seed | None:
     """The seek point at ``boundary``, or None where there can be none.
 
@@ -233,13 +238,13 @@ def _proven(
     source: Source,
     boundary: Boundary,
     dictionary: bytes,
-    follow: Sequence[bytes | memoryview],
+    follow: Sequence[bytes],
     size: int,
     end: int,
 ) -> bool:
     stretch = _stretch(source, boundary, dictionary, end)
     for chunk in follow:
-        expected = memoryview(chunk)[:size]
+        expected = chunk[:size]
         if stretch.read(len(expected)) != expected:
             return False
         size -= len(expected)
