@@ -151,7 +151,7 @@ def test_hard_link_with_a_body() -> None:
     found = scan(bare + full + zeros + file(b"target", b"t") + last + END)
     assert [path for path, _ in found.links] == [b"bare", b"full", b"zeros", b"last"]
     assert found.paths == [b"target"]
-    assert found.damages == found.warnings == []
+    assert not (found.damages or found.warnings)
 
 
 @pytest.mark.parametrize("kind", [b"2", b"3", b"5", b"6"])
@@ -202,14 +202,9 @@ def old_sparse(runs: list[tuple[int, int]], real: int, stored: int) -> bytes:
 def pax_sparse(runs: list[tuple[int, int]], real: int, stored: int, version: str) -> bytes:
     common = [(b"GNU.sparse.numblocks", b"%d" % len(runs)), (b"GNU.sparse.size", b"%d" % real)]
     if version == "0.0":
-        pairs = [
-            pair
-            for run in runs
-            for pair in zip((b"GNU.sparse.offset", b"GNU.sparse.numbytes"), run, strict=True)
-        ]
-        return extended(*common, *((key, b"%d" % value) for key, value in pairs)) + file(
-            b"sparse", b"s" * stored
-        )
+        keys = (b"GNU.sparse.offset", b"GNU.sparse.numbytes")
+        runs_told = [(key, b"%d" % value) for run in runs for key, value in zip(keys, run, strict=True)]
+        return extended(*common, *runs_told) + file(b"sparse", b"s" * stored)
     numbers = [b"%d" % number for run in runs for number in run]
     if version == "0.1":
         named = (b"GNU.sparse.name", b"sparse")
@@ -315,3 +310,10 @@ def test_record_of_the_length_of_its_digits() -> None:
         (member,) = scan(extended((b"path", b"p" * size)) + header(b"x") + END).members
         assert member.path == b"p" * size
     assert record(b"a", b"b") == b"6 a=b\n"
+
+
+def test_malformed_records_are_damage_and_what_precedes_them_counts() -> None:
+    bad = record(b"path", b"real") + b"9 nonsense\n"
+    found = scan(file(b"PaxHeaders/x", bad, b"x") + file(b"x", b"data") + file(b"g", bad, b"g") + END)
+    assert found.paths == [b"real"]
+    assert [offset for _, offset in found.damages] == [0, 2048]

@@ -16,7 +16,8 @@ def distributions(draw: st.DrawFn) -> tuple[Code, int, list[int]]:
     """A code, an accuracy and counts that fill the table, the last one not zero."""
     code = draw(st.sampled_from(CODES))
     log = draw(st.integers(5, code.largest_log))
-    left, counts = 1 << log, []
+    left = 1 << log
+    counts: list[int] = []
     while left and len(counts) < len(code.extra_bits) - 1:
         count = draw(st.integers(-1, left) | st.just(0) | st.just(0))
         counts.append(count)

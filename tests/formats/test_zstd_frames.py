@@ -124,7 +124,7 @@ def test_chunks_are_neither_small_nor_large() -> None:
 
 def test_blocks_of_one_byte() -> None:
     encoder = zstandard.ZstdCompressor().compressobj()
-    parts = []
+    parts: list[bytes] = []
     data = text(20_000)
     for byte in data:
         parts += (encoder.compress(bytes((byte,))), encoder.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
@@ -132,7 +132,7 @@ def test_blocks_of_one_byte() -> None:
 
 
 def test_dictionary_is_refused_by_its_id() -> None:
-    samples = [text(2000, seed) for seed in range(200)]
+    samples: list[bytes | bytearray | memoryview] = [text(2000, seed) for seed in range(200)]
     dictionary = zstandard.train_dictionary(4 * KIB, samples, dict_id=4711)
     framed = zstandard.ZstdCompressor(dict_data=dictionary).compress(samples[0])
     with pytest.raises(UnsupportedError, match="4711"):

@@ -148,6 +148,14 @@ def test_hardly_a_point_fails_its_proof(shape: str, level: str) -> None:
     assert None not in seeds
 
 
+def stitched(size: int) -> bytes:
+    """Pieces of one page, an x between them: all literals of a block may be that x."""
+    rng = random.Random(9)
+    page = rng.randbytes(60_000)
+    starts = (rng.randrange(len(page) - 200) for _ in range(size // 130))
+    return page + b"x".join(page[start : start + rng.randrange(60, 200)] for start in starts)
+
+
 def test_modes_of_tables_that_occur() -> None:
     """The data above reaches every way in which a table or literals can be given, before a boundary."""
     modes: set[tuple[int, int]] = set()
@@ -164,10 +172,10 @@ def test_modes_of_tables_that_occur() -> None:
     entropy._layout = recording
     try:
         for level in ("-1", "-3", "-19"):
-            for shape in SHAPES.values():
+            for shape in (*SHAPES.values(), stitched):
                 decoded(zstd(shape(2 * MIB), level, SMALL_WINDOW), spacing=256 * KIB, windows_apart=1)
         encoder = zstandard.ZstdCompressor(level=1).compressobj()
-        parts = []
+        parts: list[bytes] = []
         for line in text(400 * KIB).splitlines():
             parts += (encoder.compress(line * 20), encoder.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
         decoded(b"".join((*parts, encoder.flush())), spacing=16 * KIB, windows_apart=0)

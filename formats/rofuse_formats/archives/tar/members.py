@@ -14,7 +14,6 @@ from rofuse_formats.archives.tar import acl, pax, sparse
 from rofuse_formats.archives.tar.header import (
     BLOCK,
     GNU,
-    MAGIC,
     MAGIC_AT,
     SIZE_LIMIT,
     ZEROS,
@@ -24,6 +23,7 @@ from rofuse_formats.archives.tar.header import (
     plausible,
     text,
 )
+from rofuse_formats.archives.tar.identities import Identities
 from rofuse_formats.archives.tar.window import Window
 from rofuse_formats.entry import Builder, Extent, Time
 
@@ -62,61 +62,12 @@ _GLOBAL_KEYS = (
 _MANY_GLOBALS = 256
 
 _MTIME_LIMIT = 1 << 63
-_ID_LIMIT = 1 << 32
-_NOBODY = 65534
 _MAJORS = 1 << 12  # what the kernel can pass on
 _MINORS = 1 << 20
 
 
 class Malformed(Exception):
-    """This member cannot be shown; the archive goes on behind it."""
-
-
-class Identities(dict[bytes, tuple[int, int]]):
-    """From a header's bytes 100 to 124 and 257 to 329 (mode, uid, gid; magic, uname, gname) to the permission bits
-    and the owner's number."""
-
-    _MANY = 1 << 12
-
-    def __init__(self, builder: Builder, note: Callable[[str], None]) -> None:
-        super().__init__()
-        self._builder = builder
-        self._note = note
-        self._owners: dict[tuple[int, int, bytes, bytes], int] = {}
-
-    def __missing__(self, fields: bytes) -> tuple[int, int]:
-        permissions, owner = self.parsed(fields)
-        identity = permissions, self.owner(*owner)
-        if len(self) >= self._MANY:
-            self.clear()
-        self[fields] = identity
-        return identity
-
-    def parsed(self, fields: bytes) -> tuple[int, tuple[int, int, bytes, bytes]]:
-        numbers = []
-        for field in (fields[:8], fields[8:16], fields[16:24]):
-            try:
-                numbers.append(number(field))
-            except ValueError:
-                self._note("a mode or owner that is not a number is read as 0")
-                numbers.append(0)
-        mode, uid, gid = numbers
-        names = (text(fields[32:64]), text(fields[64:96])) if fields.startswith(MAGIC, 24) else (b"", b"")
-        return mode & 0o7777, (uid, gid, *names)
-
-    def owner(self, uid: int, gid: int, uname: bytes, gname: bytes) -> int:
-        key = uid, gid, uname, gname
-        known = self._owners.get(key)
-        if known is None:
-            known = self._builder.owner(self._identifier(uid), self._identifier(gid), uname, gname)
-            self._owners[key] = known
-        return known
-
-    def _identifier(self, value: int) -> int:
-        if -_ID_LIMIT // 2 <= value < _ID_LIMIT:
-            return value % _ID_LIMIT  # -2 is how some write 4294967294
-        self._note("an owner out of range is read as 65534")
-        return _NOBODY
+    """What a header says cannot be; the archive goes on behind it. The message goes on from "the header at byte N"."""
 
 
 class Members:
@@ -178,30 +129,34 @@ class Members:
         # One byte over the limit is enough to be refused.
         return text(self.window.take(position, min(size, self.builder.limits.max_path + 1)))
 
-    def _records(self, size: int, position: int) -> pax.Records:
+    def _records(self, size: int, position: int) -> tuple[pax.Records, bool]:
         if size > pax.MAX_BODY:
             raise Malformed(f"is an extended header of {size} bytes")
-        pairs, whole = pax.records(self.window.take(position, size))
-        if not whole:
-            self.note("an extended header is malformed; what precedes the fault is used")
-        return pairs
+        return pax.records(self.window.take(position, size))
 
     def _local(self, size: int, position: int) -> None:
         self.pending = True
         self.pending_bytes += size
         if self.pending_bytes > pax.MAX_BODY:
             raise Malformed("is one extended header too many")
-        self.pairs += self._records(size, position)
+        pairs, whole = self._records(size, position)
+        self.pairs += pairs
+        if not whole:
+            raise Malformed("has records that contradict themselves; those before them are used")
 
     def _global(self, size: int, position: int) -> None:
-        records = dict(self._records(size, position))
-        self.continued = records.get(_VOLUME_FILE)
-        for key, value in records.items():
+        pairs, whole = self._records(size, position)
+        self.continued = None
+        for key, value in pairs:
+            if key == _VOLUME_FILE:
+                self.continued = value
             # Every later member pays for these, and no writer has a use for more than a few.
             if key.startswith(_GLOBAL_KEYS) and len(key) + len(value) <= self.builder.limits.max_xattrs:
                 self.globals[key] = value
             if len(self.globals) > _MANY_GLOBALS:
                 raise Malformed("is a global header of too many records")
+        if not whole:
+            raise Malformed("has records that contradict themselves; those before them are used")
 
     def _passed_over(self, size: int, position: int) -> None:
         """A volume's label, or a Solaris access control list: no member, and nothing about the next is lost."""
@@ -234,6 +189,27 @@ class Members:
             self.builder.hardlink(name, records.get(b"linkpath") or long_link or text(header[157:257]))
             return
 
+        link = b""
+        if kind in (_LINK, _SYMLINK):
+            link = records.get(b"linkpath") or long_link or text(header[157:257])
+        if kind == _LINK:
+            self.builder.hardlink(name, link)
+        elif len(link) > self.builder.limits.max_path:
+            self.builder.skipped(name, "link target too long")
+        else:
+            self._add(name, link, header, kind, size, position, pairs, records)
+
+    def _add(
+        self,
+        name: bytes,
+        link: bytes,
+        header: bytes,
+        kind: int,
+        size: int,
+        position: int,
+        pairs: pax.Records,
+        records: Mapping[bytes, bytes],
+    ) -> None:
         identity = header[100:124] + header[257:329]
         only_common = records.keys() <= _TIMES_AND_NAMES
         permissions, owner = self.identities[identity]
@@ -254,18 +230,14 @@ class Members:
             else:
                 length, data = size, position
         elif type_bits == stat.S_IFLNK:
-            target = records.get(b"linkpath") or long_link or text(header[157:257])
-            if len(target) > self.builder.limits.max_path:
-                self.builder.skipped(name, "link target too long")
-                return
-            length, data = len(target), self.builder.text(target)
+            length, data = len(link), self.builder.text(link)
         elif type_bits in (stat.S_IFCHR, stat.S_IFBLK):
             data = self._device(header, records)
         mtime, mtime_ns = self._time(records, b"mtime") or self._header_time(header[136:148])
 
         member = self.builder.add(name, type_bits | permissions, owner, length, mtime, mtime_ns, data)
         if member >= 0:
-            self._extras(member, header, records, pairs, only_common)
+            self._extras(member, header, records, only_common)
 
     def _has_body(self, position: int, pax_seen: bool) -> bool:
         """Whether a member whose type should have no body has one: what follows directly is then no header. If it
@@ -368,14 +340,7 @@ class Members:
     def _note_record(self, key: bytes) -> None:
         self.note(f"a record {key.decode('ascii', 'replace')} without a valid value is ignored")
 
-    def _extras(
-        self,
-        member: int,
-        header: bytes,
-        records: Mapping[bytes, bytes],
-        pairs: pax.Records,
-        only_common: bool,
-    ) -> None:
+    def _extras(self, member: int, header: bytes, records: Mapping[bytes, bytes], only_common: bool) -> None:
         atime, ctime = self._time(records, b"atime"), self._time(records, b"ctime")
         btime = None
         if not only_common:

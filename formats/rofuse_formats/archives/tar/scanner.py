@@ -137,8 +137,8 @@ class Scanner:
         members = self.members
         try:
             members.describe(header, header[156], size, position + BLOCK)
-        except Malformed as error:
-            self._damaged(f"the member at byte {position} cannot be shown: it {error}", position)
+        except Malformed as error:  # costs this member at most
+            self._damaged(f"the header at byte {position} {error}", position)
         except Cut:
             end = self.window.end()
             self._damaged(f"the archive is cut at byte {end}, in the header that begins at {position}", end)

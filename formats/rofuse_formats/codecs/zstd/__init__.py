@@ -32,7 +32,7 @@ class Zstd:
 
         return FirstPass(source, limits)
 
-    def open(self, source: Source, index: bytes, limits: Limits) -> Stream:
+    def open(self, source: Source, index: bytes | bytearray | memoryview, limits: Limits) -> Stream:
         from rofuse_formats.codecs.zstd.cursor import Stream
 
         return Stream(source, index, limits)

@@ -96,7 +96,7 @@ class Cursor:
 class Stream:
     """The codec contract's SeekableStream."""
 
-    def __init__(self, source: Source, index: bytes, limits: Limits) -> None:
+    def __init__(self, source: Source, index: bytes | bytearray | memoryview, limits: Limits) -> None:
         self._source = source
         self._index = read_index(source.size, index)
         if self._index.window > limits.max_window:

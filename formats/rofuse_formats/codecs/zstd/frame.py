@@ -16,7 +16,6 @@ from rofuse_formats.limits import MIB, Limits
 
 MAGIC = 0xFD2FB528
 LEGACY_MAGICS = frozenset((0x1EB52FFD, *range(0xFD2FB522, 0xFD2FB528)))  # v0.1, then v0.2 to v0.7
-LZ4_MAGICS = frozenset((0x184D2204, 0x184C2102))  # LZ4 shares zstd's skippable frames
 SKIPPABLE_HEADER = 8
 LONGEST_HEADER = 18
 

@@ -1,7 +1,8 @@
 """The seek index: a header, a table of points, and their packed dictionaries.
 
-Layout, little-endian: the header (magic with version, size of the source and how much of it is intact, decoded size,
-largest window, number of points), the table (one record a point), CRC-32 of both, then the packed dictionaries in the order of their points.
+Layout, little-endian: a header (magic with version; size of the source, and how much of it is intact; decoded size;
+largest window; number of points), the table (one record a point), CRC-32 of both, and the packed dictionaries in the
+order of their points.
 
 Rules
 - Canonical: the same points give the same bytes.
@@ -82,8 +83,8 @@ def write_index(source_size: int, index: Index) -> bytes:
     return b"".join((table, CHECKSUM.pack(zlib.crc32(table)), *seeds))
 
 
-def read_index(source_size: int, data: bytes) -> Index:
-    """The index that ``write_index`` wrote (any bytes-like). Raises IndexDamagedError."""
+def read_index(source_size: int, data: bytes | bytearray | memoryview) -> Index:
+    """The index that ``write_index`` wrote. Raises IndexDamagedError."""
     view = memoryview(data).cast("B")
     if len(view) < HEADER.size + CHECKSUM.size:
         raise IndexDamagedError("zstd seek index is too short")

@@ -16,14 +16,13 @@ proves the point for ever. A boundary whose proof fails is no point; it is never
 
 Rules
 - Blocks read here have been decoded without error, but are parsed as if they had not.
-- Memory: four times the window for the marked decoding, beside the tail and what follows it.
+- Memory: five windows: the tail, what follows it, a decoder's dictionary and output, and a third for the marks.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Sequence
 from sys import byteorder
 from typing import NamedTuple
 
@@ -219,6 +218,7 @@ def make_seed(
     except (DamagedError, zstandard.ZstdError):
         return None
     packed = zstandard.ZstdCompressor(level=LEVEL, write_content_size=False).compress(dictionary)
+    packed = bytes(memoryview(packed))  # the library's own is as large in memory as it could have become
     return Seed(packed, len(dictionary), zlib.crc32(packed))
 
 
@@ -260,43 +260,48 @@ _LOW = int.from_bytes(b"\x7f" * _SAMPLES, "little")
 _HIGH = _LOW + int.from_bytes(b"\x01" * _SAMPLES, "little")
 
 
-@lru_cache(maxsize=1)
-def _marked_windows(length: int, grain: int) -> tuple[bytes, bytes]:
-    """Two windows of ``length`` bytes in which grain ``i`` consists of the digits of ``i``, high and low.
+def _high_digits(length: int, grain: int) -> bytes:
+    """A window of ``length`` bytes in which grain ``i`` consists of the high digit of ``i``.
 
-    Digits are 1 to 255 and the two of one number differ, so that a byte copied from one window is never the byte
-    copied from the other.
+    Digits are 1 to 255, and the two of one number differ: what is copied from a window of high digits is never what
+    is copied from one of low digits.
     """
-    count = -(-length // grain)
+    return b"".join(bytes((digit,)) * (_DIGITS * grain) for digit in _high_range(length, grain))[:length]
+
+
+def _low_digits(length: int, grain: int) -> bytes:
+    """As ``_high_digits``, of the low digits."""
     every = b"".join(bytes((digit,)) * grain for digit in range(1, 256))
-    high: list[bytes] = []
-    low: list[bytes] = []
-    for digit in range(1, 1 - (-count // _DIGITS)):
-        high.append(bytes((digit,)) * (_DIGITS * grain))
-        low += (every[: (digit - 1) * grain], every[digit * grain :])
-    return b"".join(high)[:length], b"".join(low)[:length]
+    parts = ((every[: (high - 1) * grain], every[high * grain :]) for high in _high_range(length, grain))
+    return b"".join(part for pair in parts for part in pair)[:length]
 
 
-def _used_grains(first: decoding.Stretch, second: decoding.Stretch, size: int) -> list[int]:
-    """Numbers, ascending, of the grains that the next ``size`` bytes are copied from, given decoders of the two
-    marked windows. A grain of which less than a whole match is used may be missing if its neighbour is there."""
-    pairs: set[int] = set()
-    one, two = bytearray(PIECE), bytearray(PIECE)
+def _high_range(length: int, grain: int) -> range:
+    return range(1, 2 + (length - 1) // (_DIGITS * grain))
+
+
+def _number(pair: int) -> int:
+    """Of a grain, given its digits as ``high << 8 | low``; rises with them."""
+    high, low = pair >> 8, pair & 255
+    return (high - 1) * _DIGITS + low - 1 - (low > high)
+
+
+def _samples(stretch: decoding.Stretch, size: int) -> Iterator[bytearray]:
+    """Every third of the next ``size`` bytes, in pieces."""
+    piece = bytearray(PIECE)
     while size > 0:
-        count = first.readinto(one)
-        if not count or second.readinto(two) != count:
-            break
+        count = stretch.readinto(piece)
+        if not count:
+            return
         size -= count
-        pairs |= _marks(one[:count:SHORTEST_MATCH], two[:count:SHORTEST_MATCH])
-    return [
-        (pair >> 8) * _DIGITS - _DIGITS - 1 + (pair & 255) - ((pair & 255) > pair >> 8)
-        for pair in sorted(pairs)
-    ]
+        yield piece[:count:SHORTEST_MATCH]
 
 
 def _marks(one: bytes | bytearray, two: bytes | bytearray) -> set[int]:
     """The pairs of bytes in which two outputs differ, as ``one << 8 | two``."""
     count = len(one)
+    if len(two) != count:
+        raise DamagedError("zstd data has changed while it was read")
     high = int.from_bytes(one, "little")
     low = int.from_bytes(two, "little")
     differ = high ^ low
@@ -326,23 +331,27 @@ def _used_only(source: Source, boundary: Boundary, part: bytes, least: int, size
     """The window with zeros where nothing refers to, and without what lies before the first byte that is used."""
     tail = boundary.tail
     grain = max(GRAIN, -(-len(tail) // (_DIGITS * 255)))
-    first, second = (
-        _stretch(source, boundary, part + marks, end) for marks in _marked_windows(len(tail), grain)
-    )
+    # One after the other: a decoder takes two windows of memory, the samples a third of one.
+    highs = list(_samples(_stretch(source, boundary, part + _high_digits(len(tail), grain), end), size))
+    lows = _samples(_stretch(source, boundary, part + _low_digits(len(tail), grain), end), size)
+    pairs: set[int] = set()
+    for high, low in zip(highs, lows, strict=False):
+        pairs |= _marks(high, low)
+    used = map(_number, sorted(pairs))
     # Matches are three bytes or more and every third byte was looked at: what was not seen of a match is at most two
     # bytes before or after a grain that was. A match may also begin in the window's last two bytes and leave it.
     margin = SHORTEST_MATCH - 1
     content = bytearray(len(tail))
     start = len(tail) - max(least, margin)
     content[-margin:] = tail[-margin:]
-    for begin, stop in _runs(_used_grains(first, second, size)):
+    for begin, stop in _runs(used):
         begin, stop = max(0, begin * grain - margin), stop * grain + margin
         content[begin:stop] = tail[begin:stop]
         start = min(start, begin)
     return bytes(memoryview(content)[max(0, start) :])
 
 
-def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+def _runs(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
     """Runs of successive numbers among ascending ones, as ``(first, one past the last)``."""
     begin = stop = -1
     for number in numbers:
