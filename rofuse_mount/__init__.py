@@ -53,13 +53,15 @@ __all__ = [
 ]
 
 
+# Where the names are that are not in ``filesystem``.
+_HOMES = {"MountError": "mounting", "ServeError": "server", "Server": "server", "mount": "server"}
+
+
 def __getattr__(name: str) -> object:
     # Imported on first use: a command that only inspects an archive starts without the protocol engine.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from rofuse_mount import filesystem, mounting, server
+    from importlib import import_module
 
-    for module in (filesystem, mounting, server):
-        if hasattr(module, name):
-            return getattr(module, name)
-    raise AttributeError(name)
+    found: object = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'filesystem')}"), name)
+    return found

@@ -72,14 +72,14 @@ def _attr_values(attr: Attr) -> tuple[int, ...]:
     )
 
 
-def pack_entry(entry: Entry) -> bytes:
-    """entry_out."""
+def pack_entry(entry: Entry, lasting: bool = False) -> bytes:
+    """entry_out. ``lasting``: the attributes hold as long as the kernel keeps the inode, whatever the entry says."""
     entry_valid, entry_valid_ns = validity(entry.entry_timeout)
     if entry.ino == 0:
         return wire.ENTRY_OUT.pack(0, 0, entry_valid, 0, entry_valid_ns, *(0,) * 17)
     if entry.attr is None:
         raise ValueError(f"an entry of inode {entry.ino} without attributes")
-    attr_valid, attr_valid_ns = validity(entry.attr_timeout)
+    attr_valid, attr_valid_ns = validity(FOREVER if lasting else entry.attr_timeout)
     return wire.ENTRY_OUT.pack(
         entry.ino,
         entry.generation,
@@ -156,9 +156,9 @@ def ready(result: object, layout: wire.Layout) -> bytes:
     return data
 
 
-def encode_entry(result: Entry | Buffer) -> bytes:
-    """What ``Filesystem.lookup`` returned, as entry_out."""
-    return pack_entry(result) if isinstance(result, Entry) else ready(result, wire.ENTRY_OUT)
+def encode_entry(result: Entry | Buffer, lasting: bool = False) -> bytes:
+    """What ``Filesystem.lookup`` returned, as entry_out. Only an Entry is made ``lasting``."""
+    return pack_entry(result, lasting) if isinstance(result, Entry) else ready(result, wire.ENTRY_OUT)
 
 
 def encode_attr(result: Attr | tuple[Attr, float] | Buffer) -> bytes:

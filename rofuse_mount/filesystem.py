@@ -95,7 +95,9 @@ class Filesystem:
             self.forget(ctx, entry.ino, entry.nlookup)
 
     def getattr(self, ctx: Context, ino: int, fh: FileHandle | None) -> Attr | tuple[Attr, float] | Buffer:
-        """The attributes, alone (valid for a second) or with the seconds they are valid for."""
+        """The attributes, alone (valid for a second) or with the seconds they are valid for. Not written, in a
+        filesystem that has names: those of an Entry hold as long as the kernel keeps its inode, whatever its
+        ``attr_timeout``, and the root is a directory that all may read (0555)."""
         raise FileNotFoundError
 
     def statx(self, ctx: Context, ino: int, fh: FileHandle | None, flags: int, mask: int) -> Statx | Buffer:

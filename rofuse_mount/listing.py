@@ -90,14 +90,16 @@ def readdir(filesystem: Filesystem, ctx: Context, ino: int, fh: int, offset: int
     return fill(entries, size, lambda e, room: _pack_dirent(e.ino, e.offset, e.type, e.name, room))
 
 
-def readdirplus(filesystem: Filesystem, ctx: Context, ino: int, fh: int, offset: int, size: int) -> bytes:
-    """READDIRPLUS from ``Filesystem.readdirplus``."""
+def readdirplus(
+    filesystem: Filesystem, ctx: Context, ino: int, fh: int, offset: int, size: int, lasting: bool
+) -> bytes:
+    """READDIRPLUS from ``Filesystem.readdirplus``. ``lasting`` as in ``encode_entry``."""
     entries = filesystem.readdirplus(ctx, ino, fh, offset, size)
     if isinstance(entries, bytes | bytearray | memoryview):
         return whole(entries, size)
 
     def pack(entry: DirEntryPlus, room: int) -> bytes | None:
-        packed = encode_entry(entry.entry)
+        packed = encode_entry(entry.entry, lasting)
         values = wire.ENTRY_OUT.unpack(packed)
         inode = values[_INO] or values[_NODEID]
         record = _pack_direntplus(packed, inode, entry.offset, values[_MODE] >> 12 & 15, entry.name, room)
@@ -109,7 +111,14 @@ def readdirplus(filesystem: Filesystem, ctx: Context, ino: int, fh: int, offset:
 
 
 def readdirplus_by_lookup(
-    filesystem: Filesystem, ctx: Context, ino: int, fh: int, offset: int, size: int, report: Report
+    filesystem: Filesystem,
+    ctx: Context,
+    ino: int,
+    fh: int,
+    offset: int,
+    size: int,
+    lasting: bool,
+    report: Report,
 ) -> bytes:
     """READDIRPLUS from ``readdir`` and ``lookup``. A name whose lookup fails is listed without an inode: the kernel
     looks it up itself when it is used, and that is answered with the error."""
@@ -123,7 +132,7 @@ def readdirplus_by_lookup(
             return record and NO_ENTRY + record
         found = NO_ENTRY
         try:
-            found = encode_entry(filesystem.lookup(ctx, ino, entry.name))
+            found = encode_entry(filesystem.lookup(ctx, ino, entry.name), lasting)
         except OSError:
             pass
         except Exception:

@@ -20,8 +20,17 @@ from struct import Struct
 from typing import TYPE_CHECKING, TypeAlias
 
 from rofuse_mount import listing, wire
-from rofuse_mount.encoding import NAME_MAX, encode_attr, encode_entry, encode_statfs, encode_statx, ready
-from rofuse_mount.records import Buffer, Context, ForgetEntry, OpenResponse
+from rofuse_mount.encoding import (
+    FOREVER,
+    NAME_MAX,
+    encode_attr,
+    encode_entry,
+    encode_statfs,
+    encode_statx,
+    pack_attr,
+    ready,
+)
+from rofuse_mount.records import ROOT_INODE, Attr, Buffer, Context, ForgetEntry, OpenResponse
 from rofuse_mount.wire import GetattrFlag, InitFlag, Opcode, OpenFlag, PollFlag
 
 if TYPE_CHECKING:
@@ -37,6 +46,9 @@ XATTR_MAX = 65536  # bytes of an extended attribute's value, and of a list of na
 # open(2), as on all machines served here
 O_ACCMODE = 0o3
 O_TRUNC = 0o1000
+
+# The root of a filesystem that has names and no ``getattr``.
+_PLAIN_ROOT = pack_attr(Attr(ROOT_INODE, 0o040555, nlink=2), FOREVER)
 
 _HEADER = wire.IN_HEADER.size
 _read_span = Struct("<QQI").unpack_from  # what matters of read_in: fh, offset, size
@@ -86,7 +98,7 @@ def _lookup(engine: Engine, ctx: Context, nodeid: int, request: bytes) -> Payloa
     entry = engine.filesystem.lookup(ctx, nodeid, name)
     if type(entry) is bytes and len(entry) == wire.ENTRY_OUT.size:
         return entry
-    return encode_entry(entry)
+    return encode_entry(entry, engine.entries_last)
 
 
 @operation(Opcode.FORGET, least=wire.FORGET_IN.size)
@@ -110,6 +122,8 @@ def _batch_forget(engine: Engine, ctx: Context, nodeid: int, request: bytes) -> 
 
 @operation(Opcode.GETATTR, least=wire.GETATTR_IN.size)
 def _getattr(engine: Engine, ctx: Context, nodeid: int, request: bytes) -> Payload:
+    if engine.entries_last and nodeid == ROOT_INODE:
+        return _PLAIN_ROOT
     flags, _, fh = wire.GETATTR_IN.unpack_from(request, _HEADER)
     attr = engine.filesystem.getattr(ctx, nodeid, fh if flags & GetattrFlag.FH else None)
     if type(attr) is bytes and len(attr) == wire.ATTR_OUT.size:
@@ -266,8 +280,10 @@ def _readdirplus(engine: Engine, ctx: Context, nodeid: int, request: bytes) -> P
     if size > engine.largest:
         raise OSError(EINVAL, "no request is that large")
     if engine.lists_plus or not engine.lists:
-        return listing.readdirplus(engine.filesystem, ctx, nodeid, fh, offset, size)
-    return listing.readdirplus_by_lookup(engine.filesystem, ctx, nodeid, fh, offset, size, engine.report)
+        return listing.readdirplus(engine.filesystem, ctx, nodeid, fh, offset, size, engine.entries_last)
+    return listing.readdirplus_by_lookup(
+        engine.filesystem, ctx, nodeid, fh, offset, size, engine.entries_last, engine.report
+    )
 
 
 @operation(Opcode.RELEASEDIR, least=wire.RELEASE_IN.size)

@@ -162,6 +162,8 @@ def test_hard_links_that_mean_nothing_are_dropped_and_counted() -> None:
         (b"n" * 255, b"n" * 255),
         (b"n" * 256, None),
         (b"d" * 256 + b"/f", None),
+        (b"a\0b", None),
+        (b"a\0b/c", None),
         (b"f/", b"f"),
         (b"g/.", b"g"),
     ],
@@ -186,6 +188,30 @@ def test_symlink_targets(length: int) -> None:
         assert image.size[node - 1] == length
     else:
         assert node == 0
+
+
+def test_a_symlink_to_no_text_is_refused() -> None:
+    builder = ImageBuilder()
+    assert add(builder, b"link", LINK, data=builder.text(b"a\0b")) == -1
+
+
+def test_times_of_a_directory_s_earlier_member_do_not_count() -> None:
+    builder = ImageBuilder()
+    builder.times(add(builder, b"d", DIRECTORY), atime=Time(1))
+    builder.times(add(builder, b"e", DIRECTORY), atime=Time(2))
+    add(builder, b"d", DIRECTORY)
+    builder.times(add(builder, b"e", DIRECTORY), ctime=Time(3))
+    image = image_of(builder)
+    assert image.times(image.resolve(b"d")) == (None, None, None)
+    assert image.times(image.resolve(b"e")) == (None, Time(3), None)
+
+
+def test_attributes_that_cannot_be_kept_are_told() -> None:
+    builder = ImageBuilder(limits=Limits(max_xattrs=10))
+    for attributes in ([(b"user.a", b"12345")], [(b"", b"1")], [(b"u" * 256, b"")]):
+        builder.xattrs(add(builder, b"f"), attributes)
+    assert sum(builder.report.skipped_counts.values()) == 3
+    assert not image_of(builder).has_xattrs
 
 
 def test_limits() -> None:

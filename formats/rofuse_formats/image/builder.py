@@ -34,6 +34,9 @@ from rofuse_formats.report import Report
 NAME_MAX = 255  # linux/limits.h
 TARGET_MAX = 4095  # PATH_MAX less its NUL: what readlink(2) can give
 
+TIMES = ("atime", "ctime", "btime")
+_EPOCH = Time(0)
+
 ROOT_DIRECTORY = 0
 HARDLINK_MODE = 0  # no type bits: a record whose inode is another record's
 _TYPES = {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK}
@@ -67,7 +70,9 @@ class ImageBuilder:
         self.string_at, self.texts = array("Q", [0]), bytearray()
         self.pieces: list[Sequence[Extent]] = []
         self.record_xattrs: dict[int, list[tuple[int, int]]] = {}
-        self.record_times: dict[int, tuple[Time | None, Time | None, Time | None]] = {}
+        self.time_rows = {"record": array("I"), "has": array("H")}  # by call, so the last of a record counts
+        for name in TIMES:
+            self.time_rows |= {name: array("q"), name + "_ns": array("I")}
         self.hardlinks: list[tuple[int, bytes]] = []
         self._implied = (stat.S_IFDIR | 0o755, self.owner(uid, gid), *mtime)
         self._new_directory(ROOT_DIRECTORY, b"")
@@ -102,6 +107,7 @@ class ImageBuilder:
             kind == stat.S_IFDIR
             or name in (b"", b".", b"..")
             or len(name) > NAME_MAX
+            or b"\0" in name
             or kind == stat.S_IFLNK
             or size >> 62
             or mtime >> 61 not in (0, -1)
@@ -120,20 +126,21 @@ class ImageBuilder:
         kept = dict(attributes)
         if member < 0:
             return
-        if sum(len(name) + len(value) for name, value in kept.items()) > self.limits.max_xattrs:
-            self.report.skip(self.record_name(member), "extended attributes of more than 64 KiB")
-            return
-        self.record_xattrs[member] = [
-            (self._small_string(name), self._small_string(kept[name]))
-            for name in sorted(kept)
-            if 0 < len(name) <= NAME_MAX and b"\0" not in name
-        ]
+        if any(not 0 < len(name) <= NAME_MAX or b"\0" in name for name in kept):
+            self.report.skip(self.record_name(member), "extended attributes whose names cannot be shown")
+        elif sum(len(name) + len(value) for name, value in kept.items()) > self.limits.max_xattrs:
+            self.report.skip(
+                self.record_name(member), f"extended attributes of over {self.limits.max_xattrs} bytes"
+            )
+        else:
+            strings = [(self._small_string(name), self._small_string(kept[name])) for name in sorted(kept)]
+            self.record_xattrs[member] = strings
 
     def times(
         self, member: int, /, atime: Time | None = None, ctime: Time | None = None, btime: Time | None = None
     ) -> None:
         if member >= 0 and (atime or ctime or btime):
-            self.record_times[member] = (atime, ctime, btime)
+            self._add_times(member, atime, ctime, btime)
 
     def skipped(self, path: bytes, reason: str, /) -> None:
         self.report.skip(path, reason)
@@ -188,9 +195,11 @@ class ImageBuilder:
             self.report.skip(path, "of no type that can be shown")
             return -1
         if kind == stat.S_IFLNK:
-            length = self.string_at[data + 1] - self.string_at[data]
-            if not 0 < length <= TARGET_MAX:
-                self.report.skip(path, f"a symbolic link whose target has {length} bytes")
+            target = self.string(data)
+            if not 0 < len(target) <= TARGET_MAX or b"\0" in target:
+                self.report.skip(
+                    path, f"a symbolic link whose target is empty, over {TARGET_MAX} bytes or no text"
+                )
                 return -1
         if kind == stat.S_IFDIR:
             number = self._enter(path, path)
@@ -212,7 +221,8 @@ class ImageBuilder:
         self.mode[record], self.owners[record] = mode, owner
         self.mtime[record], self.mtime_ns[record] = mtime, mtime_ns
         self.record_xattrs.pop(record, None)
-        self.record_times.pop(record, None)
+        if self.directory_told[number] > record and self.time_rows["record"]:
+            self._add_times(record, None, None, None)  # those of its earlier member no longer count
         self.directory_told[number] = len(self.mode)
         return record
 
@@ -258,7 +268,19 @@ class ImageBuilder:
         if len(name) > NAME_MAX:
             self.report.skip(path, f"a name of more than {NAME_MAX} bytes")
             return False
+        if b"\0" in name:
+            self.report.skip(path, "a name with a zero byte in it")
+            return False
         return True
+
+    def _add_times(self, record: int, *times: Time | None) -> None:
+        rows = self.time_rows
+        rows["record"].append(record)
+        rows["has"].append(sum(1 << bit for bit, time in enumerate(times) if time is not None))
+        for name, time in zip(TIMES, times, strict=True):
+            seconds, nanoseconds = time or _EPOCH
+            rows[name].append(max(-(1 << 61), min(seconds, (1 << 61) - 1)))
+            rows[name + "_ns"].append(nanoseconds)
 
     def _small_string(self, data: bytes) -> int:
         """A string that is likely to come again."""

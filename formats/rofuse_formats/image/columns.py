@@ -11,7 +11,6 @@ import sys
 from array import array
 from typing import TYPE_CHECKING, TypeAlias
 
-from rofuse_formats.entry import Time
 from rofuse_formats.errors import LimitError
 from rofuse_formats.image import layout
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 Piece: TypeAlias = "bytes | bytearray | array[int]"  # array takes no parameter before Python 3.12
 
-_NO_TIME = Time(0)
 _PLAIN = (stat.S_IFREG, stat.S_IFCHR, stat.S_IFBLK)
 
 
@@ -120,21 +118,20 @@ class _Columns:
                 self.column["xattr_value"].append(self._string(string(value)))
 
     def _times(self) -> None:
-        kept = self.builder.record_times
-        if not kept:
+        told = self.builder.time_rows
+        if not told["record"]:
             return
-        for node, record in enumerate(self.tree.record, layout.ROOT):
-            times = kept.get(record)
-            if times is None:
-                continue
-            self.column["time_node"].append(node)
-            self.column["time_has"].append(
-                sum(1 << bit for bit, time in enumerate(times) if time is not None)
-            )
-            for name, time in zip(("atime", "ctime", "btime"), times, strict=True):
-                seconds, nanoseconds = time or _NO_TIME
-                self.column[name].append(max(-(1 << 61), min(seconds, (1 << 61) - 1)))
-                self.column[name + "_ns"].append(nanoseconds)
+        row_of = array("I", bytes(4 * len(self.builder.mode)))  # 1 + the last row of each record; 0: none
+        for row, record in enumerate(told["record"], 1):
+            row_of[record] = row
+        pairs = ((node, row_of[record] - 1) for node, record in enumerate(self.tree.record, layout.ROOT))
+        found = [(node, row) for node, row in pairs if row >= 0 and told["has"][row]]
+        rows = [row for _node, row in found]
+        self.column["time_node"].extend(node for node, _row in found)
+        self.column["time_has"].extend(map(told["has"].__getitem__, rows))
+        for name, values in told.items():
+            if name in self.column:
+                self.column[name].extend(map(values.__getitem__, rows))
 
     def _text(self, data: bytes) -> int:
         self.texts += data
