@@ -24,6 +24,7 @@ from errno import EACCES, EINVAL, EIO, EISDIR, ENODATA, ENOSYS, ENOTDIR, ENXIO
 
 from rofuse_formats import Archive
 from rofuse_formats.errors import FormatError
+from rofuse_formats.image.layout import HAS_ATIME, HAS_BTIME, HAS_CTIME
 from rofuse_mount import wire
 from rofuse_mount.encoding import NO_ENTRY, direntplus, pack_statx, validity
 from rofuse_mount.filesystem import Filesystem
@@ -91,7 +92,7 @@ class ArchiveFilesystem(Filesystem):
         self._attr_timeout = view.attr_timeout
         self._absent = wire.ENTRY_OUT.pack(0, *self._valid, *(0,) * 16)
         self._has_times = len(image.time_node) > 0
-        self._has_btimes = any(has & 4 for has in image.time_has)
+        self._has_btimes: bool | None = None  # not known yet
         self._statfs: StatFS | None = None
 
     # -- numbers ---------------------------------------------------------------------------------------------
@@ -111,9 +112,8 @@ class ArchiveFilesystem(Filesystem):
         """The fields of wire.ATTR."""
         image, row = self._image, node - 1
         mode, size = image.mode[row], image.size[row]
-        seconds, nanoseconds = image.mtime[row] & _U64, image.mtime_ns[row]
-        rdev, blocks = 0, (size + 511) >> 9
         kind = mode & 0o170000
+        blocks, rdev = (size + 511) >> 9, 0
         if kind == stat.S_IFREG:
             mode &= self._file_bits
             if image.data[row] >> 62:
@@ -121,31 +121,24 @@ class ArchiveFilesystem(Filesystem):
         elif kind == stat.S_IFDIR:
             mode &= self._directory_bits
             size = blocks = 0
-        elif kind in (stat.S_IFCHR, stat.S_IFBLK):
+        elif kind != stat.S_IFLNK:
             rdev = image.data[row] & 0xFFFFFFFF
-        owner = image.owner[row]
-        atime = ctime = (seconds, nanoseconds)
-        if self._has_times:
-            told_atime, told_ctime, _btime = image.times(node)
-            atime, ctime = told_atime or atime, told_ctime or ctime
-        return (
-            self._node(node),
-            size,
-            blocks,
-            atime[0] & _U64,
-            seconds,
-            ctime[0] & _U64,
-            atime[1],
-            nanoseconds,
-            ctime[1],
-            mode,
-            image.nlink[row],
-            self._uids[owner],
-            self._gids[owner],
-            rdev,
-            _BLOCK,
-            0,
-        )
+        if node == self._top or node == ROOT:
+            node = self._node(node)
+        mtime, mtime_ns, owner = image.mtime[row] & _U64, image.mtime_ns[row], image.owner[row]
+        atime, atime_ns, ctime, ctime_ns = mtime, mtime_ns, mtime, mtime_ns
+        if self._has_times and (told := image.time_row(row + 1)) >= 0:
+            has, ((atimes, atimes_ns), (ctimes, ctimes_ns), _btimes) = (
+                image.time_has[told],
+                image.time_columns,
+            )
+            if has & HAS_ATIME:
+                atime, atime_ns = atimes[told] & _U64, atimes_ns[told]
+            if has & HAS_CTIME:
+                ctime, ctime_ns = ctimes[told] & _U64, ctimes_ns[told]
+        uid, gid = self._uids[owner], self._gids[owner]
+        times = atime, mtime, ctime, atime_ns, mtime_ns, ctime_ns
+        return (node, size, blocks, *times, mode, image.nlink[row], uid, gid, rdev, _BLOCK, 0)
 
     # -- names and attributes --------------------------------------------------------------------------------
 
@@ -167,6 +160,8 @@ class ArchiveFilesystem(Filesystem):
         return wire.ATTR_OUT.pack(*self._attr_valid, *self._attr(self._node(ino)))
 
     def statx(self, ctx: Context, ino: int, fh: FileHandle | None, flags: int, mask: int) -> bytes:
+        if self._has_btimes is None:
+            self._has_btimes = any(has & HAS_BTIME for has in self._image.time_has)
         if not self._has_btimes:
             raise OSError(ENOSYS, "no times of birth")
         node = self._node(ino)
@@ -192,20 +187,28 @@ class ArchiveFilesystem(Filesystem):
         records: list[bytes] = []
         for mark, name in enumerate((b".", b".."), 1):
             if offset < mark:
-                records.append(direntplus(len(name))(*_NO_INODE, ino, mark, len(name), 4, name))
+                records.append(_RECORDS[len(name)](*_NO_INODE, ino, mark, len(name), 4, name))
         room = size - sum(map(len, records))
         rows = image.dirents(node)
-        child, name_of, attr_of, valid = image.child, image.name, self._attr, self._valid
+        child, names, name_at, attr_of, valid = (
+            image.child,
+            image.names,
+            image.name_at,
+            self._attr,
+            self._valid,
+        )
         first = rows.start + max(offset - 2, 0)
         for mark, row in enumerate(range(first, rows.stop), max(offset, 2) + 1):
-            name = name_of(row)
-            attr = attr_of(child[row])
-            record = direntplus(len(name))(
-                attr[0], *valid, *attr, attr[0], mark, len(name), attr[9] >> 12, name
-            )
-            room -= len(record)
+            begin, end = name_at[row], name_at[row + 1]
+            length = end - begin
+            room -= _RECORD_SIZES[length]
             if room < 0:
                 break
+            attr = attr_of(child[row])
+            inode = attr[0]
+            record = _RECORDS[length](
+                inode, *valid, *attr, inode, mark, length, attr[9] >> 12, bytes(names[begin:end])
+            )
             records.append(record)
         return b"".join(records)
 
@@ -297,6 +300,10 @@ class OwnerOnlyFilesystem(ArchiveFilesystem):
         if ctx.uid not in (0, os.getuid()):
             raise PermissionError(EACCES, "for its owner and root only")
 
+
+# The maker and the size of a listing's record, by the length of its name.
+_RECORDS = [direntplus(length) for length in range(256)]
+_RECORD_SIZES = [wire.DIRENTPLUS.size + wire.rec_align(length) for length in range(256)]
 
 # What stands in a listing for ``.`` and ``..``: the kernel knows their inodes.
 _NO_INODE = wire.ENTRY_OUT.unpack(NO_ENTRY)

@@ -17,7 +17,7 @@ class Limits:
         self,
         *,
         max_window: int = 128 * MIB,
-        max_entries: int = 1 << 28,
+        max_entries: int = 1 << 25,
         max_path: int = 1 << 16,
         max_xattrs: int = 1 << 16,
     ) -> None:

@@ -49,7 +49,7 @@ def source_options(function: _Function) -> _Function:
                 type=click.IntRange(1, (1 << 32) - 2),
                 default=limits.max_entries,
                 metavar="N",
-                help="Most entries that an archive may have [268435456].",
+                help="Most entries that an archive may have [33554432].",
             ),
             click.option(
                 "--index-here", is_flag=True, help="Keep the index beside the archive, as SOURCE.rofuse."

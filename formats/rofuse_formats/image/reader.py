@@ -56,7 +56,7 @@ class Image:
         self._extents = found["logical"], found["length"], found["offset"], found["stream"]
         self._xattrs = found["xattr_node"], found["xattr_name"], found["xattr_value"]
         self.time_node, self.time_has = found["time_node"], found["time_has"]
-        self._times = tuple((found[name], found[name + "_ns"]) for name in ("atime", "ctime", "btime"))
+        self.time_columns = tuple((found[name], found[name + "_ns"]) for name in ("atime", "ctime", "btime"))
         self.names, self._texts = (view[at : at + size] for at, size in heaps)
         if not stat.S_ISDIR(self.mode[0]):
             raise IndexDamagedError("the inode image's root is not a directory")
@@ -149,15 +149,22 @@ class Image:
             found.append((self.string(names[i]), self.string(values[i])))
         return found
 
+    def time_row(self, node: int) -> int:
+        """Row of an inode's further times, -1 where the archive has none for it."""
+        rows = len(self.time_node)
+        missing = self.inode_count - rows  # where few lack times, the row is near the nodeid's
+        row = bisect_left(self.time_node, node, max(0, node - 1 - missing), min(node, rows))
+        return row if row < rows and self.time_node[row] == node else -1
+
     def times(self, node: int) -> tuple[Time | None, Time | None, Time | None]:
         """atime, ctime, btime where the archive has them."""
-        row = bisect_left(self.time_node, node)
-        if row == len(self.time_node) or self.time_node[row] != node:
+        row = self.time_row(node)
+        if row < 0:
             return None, None, None
         has = self.time_has[row]
         atime, ctime, btime = (
             Time(seconds[row], nanoseconds[row]) if has & (1 << bit) else None
-            for bit, (seconds, nanoseconds) in enumerate(self._times)
+            for bit, (seconds, nanoseconds) in enumerate(self.time_columns)
         )
         return atime, ctime, btime
 
