@@ -55,6 +55,7 @@ class Progress:
             *columns,
             console=Console(stderr=True),
             transient=True,
+            redirect_stdout=False,
             expand=True,
         )
         self._task = self._bar.add_task(escape(self._title), total=total)

@@ -155,16 +155,22 @@ class _Request:
             "started": time.time(),
         }
 
+    def _everybody(self) -> bool:
+        return "allow_other" in self.fuse or "allow_root" in self.fuse
+
+    def _permissions(self) -> bool:
+        """Whether the kernel checks them."""
+        return self._everybody() or "default_permissions" in self.fuse
+
     def _mount_options(self) -> MountOptions:
         fuse = self.fuse
-        everybody = "allow_other" in fuse or "allow_root" in fuse
         return MountOptions(
             debug=self.debug,
             max_readahead=fuse.get("max_readahead"),
             max_background=fuse.get("max_background", 12),
             max_read=fuse.get("max_read"),
-            allow_other=everybody,
-            default_permissions=everybody or "default_permissions" in fuse,
+            allow_other=self._everybody(),
+            default_permissions=self._permissions(),
             fsname=fuse.get("fsname") or os.path.realpath(self.source),
             subtype=fuse.get("subtype"),
             threads=1 if self.options["single_thread"] else self.options["threads"],
@@ -182,6 +188,7 @@ class _Request:
             entry_timeout=fuse.get("entry_timeout", kept_for),
             attr_timeout=fuse.get("attr_timeout", kept_for),
             subdir=os.fsencode(fuse.get("subdir", "")),
+            permissions=self._permissions(),
         )
         kind = OwnerOnlyFilesystem if owner_only else ArchiveFilesystem
         return kind(archive, view, log=lambda line: _logger().warning("%s", line))
