@@ -172,25 +172,26 @@ def test_bomb_comes_in_chunks() -> None:
 @given(st.data())
 def test_any_blocks(data: st.DataObject) -> None:
     """Frames put together from raw, RLE and nonsense blocks: intact bytes, and the index agrees with them."""
-    blocks, expected = [HEADER], b""
+    blocks, expected, certain = [HEADER], b"", True  # of what comes after nonsense nothing is
     for number in data.draw(st.lists(st.integers(0, 5), max_size=30)):
         if number < 3:
             content = data.draw(st.binary(max_size=50)) * data.draw(st.integers(1, 2000))
             blocks.append(block(0, len(content), content))
-            expected += content
+            expected += content if certain else b""
         elif number < 5:
             size = data.draw(st.integers(0, 128 * KIB))
             blocks.append(block(1, size, b"r"))
-            expected += b"r" * size
+            expected += b"r" * size if certain else b""
         else:
             blocks.append(data.draw(st.binary(min_size=1, max_size=100)))
+            certain = False
     compressed = b"".join(blocks)
     try:
         output, passed = decoded(compressed, spacing=4096, free_spacing=1, windows_apart=0)
     except FormatError:
         return
     assert passed.damage is not None  # no last block
-    assert output[: len(expected)] == expected[: len(output)]
+    assert output == expected if certain else output.startswith(expected)
     stream = CODEC.open(BytesSource(compressed), passed.index(), Limits())
     check_all_points(stream, output)
 

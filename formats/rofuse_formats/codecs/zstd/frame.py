@@ -157,4 +157,4 @@ def recognise(head: bytes) -> bool:
         if at + SKIPPABLE_HEADER > len(head):
             break
         at += SKIPPABLE_HEADER + int.from_bytes(head[at + 4 : at + 8], "little")
-    return at > 0 and (at >= len(head) or len(head) - at < 4)
+    return at > 0

@@ -32,9 +32,7 @@ FREE_SPACING = 4 * MIB
 SPACING = 16 * MIB
 WINDOWS_APART = 8
 LARGEST_WINDOW = 32 * MIB  # making a point takes six windows of memory
-CANDIDATES = (
-    16  # boundaries looked at for each point, where points are that many MiB apart; fewer where they are less
-)
+CANDIDATES = 16  # boundaries looked at for each point: one for each MiB between points, at most so many
 REMEMBERED = 256  # blocks before a boundary that its repeated offsets may come from
 
 
