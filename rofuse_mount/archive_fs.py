@@ -35,6 +35,7 @@ SEEK_DATA, SEEK_HOLE = 3, 4
 _BLOCK = 4096
 _U64 = (1 << 64) - 1
 _NS = 1_000_000_000
+_ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
 _MOST_TOLD = 1000  # damaged inodes that are named in the log
 
 
@@ -43,10 +44,11 @@ class View:
 
     ``uid``, ``gid``: everything belongs to them. ``fmask``, ``dmask``: permission bits taken from files and
     directories. ``entry_timeout``, ``attr_timeout``: seconds that the kernel may keep what it was told. ``subdir``: a
-    path in the archive that becomes the root.
+    path in the archive that becomes the root. ``permissions``: the kernel checks them, so access control lists count;
+    not beside masks, which they would undo.
     """
 
-    __slots__ = ("attr_timeout", "dmask", "entry_timeout", "fmask", "gid", "subdir", "uid")
+    __slots__ = ("attr_timeout", "dmask", "entry_timeout", "fmask", "gid", "permissions", "subdir", "uid")
 
     def __init__(
         self,
@@ -58,9 +60,11 @@ class View:
         entry_timeout: float = math.inf,
         attr_timeout: float = math.inf,
         subdir: bytes = b"",
+        permissions: bool = False,
     ) -> None:
         self.uid, self.gid, self.fmask, self.dmask = uid, gid, fmask, dmask
         self.entry_timeout, self.attr_timeout, self.subdir = entry_timeout, attr_timeout, subdir
+        self.permissions = permissions
 
 
 class ArchiveFilesystem(Filesystem):
@@ -93,6 +97,8 @@ class ArchiveFilesystem(Filesystem):
         self._absent = wire.ENTRY_OUT.pack(0, *self._valid, *(0,) * 16)
         self._has_times = len(image.time_node) > 0
         self._has_btimes: bool | None = None  # not known yet
+        permitting = view.permissions and not view.fmask and not view.dmask
+        self.posix_acl = permitting and not image.xattr_names().isdisjoint(_ACLS)
         self._statfs: StatFS | None = None
 
     # -- numbers ---------------------------------------------------------------------------------------------

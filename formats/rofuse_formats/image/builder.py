@@ -36,6 +36,7 @@ TARGET_MAX = 4095  # PATH_MAX less its NUL: what readlink(2) can give
 
 TIMES = ("atime", "ctime", "btime")
 _EPOCH = Time(0)
+_PAST, _FUTURE = -(1 << 61), (1 << 61) - 1  # seconds are kept within these
 
 ROOT_DIRECTORY = 0
 HARDLINK_MODE = 0  # no type bits: a record whose inode is another record's
@@ -187,7 +188,7 @@ class ImageBuilder:
         """``add`` for what is no plain file with a plain name: refuses, or makes the record."""
         mode, owner, size, mtime, mtime_ns, data = fields
         kind = stat.S_IFMT(mode)
-        mtime = max(-(1 << 61), min(mtime, (1 << 61) - 1))
+        mtime = max(_PAST, min(mtime, _FUTURE))
         if size >> 62:
             self.report.skip(path, "a size beyond what a file can have")
             return -1
@@ -273,14 +274,20 @@ class ImageBuilder:
             return False
         return True
 
-    def _add_times(self, record: int, *times: Time | None) -> None:
+    def _add_times(self, record: int, atime: Time | None, ctime: Time | None, btime: Time | None) -> None:
         rows = self.time_rows
         rows["record"].append(record)
-        rows["has"].append(sum(1 << bit for bit, time in enumerate(times) if time is not None))
-        for name, time in zip(TIMES, times, strict=True):
-            seconds, nanoseconds = time or _EPOCH
-            rows[name].append(max(-(1 << 61), min(seconds, (1 << 61) - 1)))
-            rows[name + "_ns"].append(nanoseconds)
+        rows["has"].append((atime is not None) + 2 * (ctime is not None) + 4 * (btime is not None))
+        # Unrolled: a posix archive has two of them for every member.
+        seconds, nanoseconds = atime or _EPOCH
+        rows["atime"].append(max(_PAST, min(seconds, _FUTURE)))
+        rows["atime_ns"].append(nanoseconds)
+        seconds, nanoseconds = ctime or _EPOCH
+        rows["ctime"].append(max(_PAST, min(seconds, _FUTURE)))
+        rows["ctime_ns"].append(nanoseconds)
+        seconds, nanoseconds = btime or _EPOCH
+        rows["btime"].append(max(_PAST, min(seconds, _FUTURE)))
+        rows["btime_ns"].append(nanoseconds)
 
     def _small_string(self, data: bytes) -> int:
         """A string that is likely to come again."""

@@ -65,6 +65,10 @@ class Image:
     def has_xattrs(self) -> bool:
         return len(self._xattrs[0]) > 0
 
+    def xattr_names(self) -> set[bytes]:
+        """Every name that an extended attribute has."""
+        return {self.string(row) for row in set(self._xattrs[1])}
+
     def is_directory(self, node: int) -> bool:
         return stat.S_ISDIR(self.mode[node - 1])
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import threading
 
 FREE_SPACING = 4 * MIB
-SPACING = 16 * MIB
+SPACING = 24 * MIB
 WINDOWS_APART = 8
 LARGEST_WINDOW = 32 * MIB  # making a point takes six windows of memory
 CANDIDATES = 16  # boundaries looked at for each point: one for each MiB between points, at most so many
