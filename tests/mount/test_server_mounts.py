@@ -146,8 +146,8 @@ def test_unmounting_from_outside_ends_the_server_cleanly(
 def test_a_signal_unmounts_and_ends_cleanly(serve: Serve, mountpoint: Path, number: int) -> None:
     served = serve(Memory())
     served.kill(number)
-    assert served.wait() == 0
-    assert served.rest_of_report() == f"ended signal={number} destroyed=1"
+    status = served.wait()
+    assert (status, served.rest_of_report()) == (0, f"ended signal={number} destroyed=1")
     assert table_entry(mountpoint) is None
 
 

@@ -26,7 +26,7 @@ import stat
 from collections.abc import Iterable, Iterator
 
 from rofuse_formats.entry import Extent, Time
-from rofuse_formats.errors import DamagedError
+from rofuse_formats.errors import DamagedError, IndexDamagedError
 from rofuse_formats.image import layout
 from rofuse_formats.image.builder import ImageBuilder
 from rofuse_formats.image.reader import Image
@@ -44,6 +44,8 @@ def dump(image: Image) -> Iterator[str]:
     first_path: dict[int, str] = {}
     prefixes: dict[int, str] = {layout.ROOT: "/"}
     for directory in _directories(image):
+        if directory not in prefixes:
+            raise IndexDamagedError(f"directory {directory} has two names, or lies within itself")
         prefix = prefixes.pop(directory)
         for row in image.dirents(directory):
             node, path = image.child[row], prefix + _escape(image.name(row))
