@@ -190,6 +190,8 @@ class ArchiveFilesystem(Filesystem):
         node, image = self._node(ino), self._image
         if not image.is_directory(node):
             raise NotADirectoryError(ENOTDIR, "not a directory")
+        if size < _LEAST_ROOM:
+            raise OSError(EINVAL, "too little room for any entry")
         records: list[bytes] = []
         for mark, name in enumerate((b".", b".."), 1):
             if offset < mark:
@@ -310,6 +312,9 @@ class OwnerOnlyFilesystem(ArchiveFilesystem):
 # The maker and the size of a listing's record, by the length of its name.
 _RECORDS = [direntplus(length) for length in range(256)]
 _RECORD_SIZES = [wire.DIRENTPLUS.size + wire.rec_align(length) for length in range(256)]
+_LEAST_ROOM = (
+    _RECORD_SIZES[1] + _RECORD_SIZES[2] + _RECORD_SIZES[255]
+)  # the kernel's buffer is a page or more
 
 # What stands in a listing for ``.`` and ``..``: the kernel knows their inodes.
 _NO_INODE = wire.ENTRY_OUT.unpack(NO_ENTRY)

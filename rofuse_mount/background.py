@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import sys
+from signal import SIG_BLOCK, SIG_IGN, SIG_SETMASK, SIGHUP, SIGINT, SIGTERM, pthread_sigmask, signal
 
 _MESSAGE_MAX = 1 << 16
 
@@ -34,6 +35,7 @@ class Parent:
         """Sleeps until the child is ready or has failed: exit status and message (0 and "" when it serves). When
         this wait is interrupted, the child is ended too."""
         try:
+            pthread_sigmask(SIG_SETMASK, self._mask)
             report = self._read()
         except BaseException:
             self._terminate()
@@ -53,8 +55,6 @@ class Parent:
         return report
 
     def _terminate(self) -> None:
-        from signal import SIGTERM
-
         try:
             os.kill(self._pid, SIGTERM)
         except ProcessLookupError:
@@ -73,8 +73,6 @@ class Child:
     def ready(self) -> None:
         """The mount is usable: leaves the terminal and lets the parent go. Raises BrokenPipeError when nobody waits
         any more: then the mount is not wanted either."""
-        from signal import SIG_IGN, SIGHUP, signal
-
         signal(SIGHUP, SIG_IGN)
         os.setsid()
         os.chdir("/")
@@ -110,10 +108,12 @@ def start() -> Parent | Child:
     _flush()
     inherited = [fd for fd in _open_descriptors() if fd > 2 and os.get_inheritable(fd)]
     read_end, write_end = os.pipe()
+    mask = pthread_sigmask(SIG_BLOCK, (SIGINT, SIGTERM))
     pid = os.fork()
     if pid:
         os.close(write_end)
-        return Parent(pid, read_end)
+        return Parent(pid, read_end, mask)
+    pthread_sigmask(SIG_SETMASK, mask)
     os.close(read_end)
     return Child(write_end, inherited)
 

@@ -107,8 +107,7 @@ class Engine:
         )
         self.lists = kind.readdir is not Filesystem.readdir
         self.lists_plus = kind.readdirplus is not Filesystem.readdirplus
-        names = self.lists or self.lists_plus or kind.lookup is not Filesystem.lookup
-        self.entries_last = names and kind.getattr is Filesystem.getattr
+        self.entries_last = (self.lists or self.lists_plus) and kind.getattr is Filesystem.getattr
         """Whether what is said with a name is all there is to know of an inode."""
 
     # --- in and out -------------------------------------------------------------------------

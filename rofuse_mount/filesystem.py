@@ -96,7 +96,7 @@ class Filesystem:
 
     def getattr(self, ctx: Context, ino: int, fh: FileHandle | None) -> Attr | tuple[Attr, float] | Buffer:
         """The attributes, alone (valid for a second) or with the seconds they are valid for. Not written, in a
-        filesystem that has names: those of an Entry hold as long as the kernel keeps its inode, whatever its
+        filesystem that lists directories: those of an Entry hold as long as the kernel keeps its inode, whatever its
         ``attr_timeout``, and the root is a directory that all may read (0555)."""
         raise FileNotFoundError
 

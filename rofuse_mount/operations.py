@@ -47,7 +47,7 @@ XATTR_MAX = 65536  # bytes of an extended attribute's value, and of a list of na
 O_ACCMODE = 0o3
 O_TRUNC = 0o1000
 
-# The root of a filesystem that has names and no ``getattr``.
+# The root of a filesystem that lists directories and has no ``getattr``.
 _PLAIN_ROOT = pack_attr(Attr(ROOT_INODE, 0o040555, nlink=2), FOREVER)
 
 _HEADER = wire.IN_HEADER.size
