@@ -25,11 +25,12 @@ _MESSAGE_MAX = 1 << 16
 class Parent:
     """The process that the caller waits for."""
 
-    __slots__ = ("_pid", "_pipe")
+    __slots__ = ("_mask", "_pid", "_pipe")
 
-    def __init__(self, pid: int, pipe: int) -> None:
+    def __init__(self, pid: int, pipe: int, mask: Iterable[int]) -> None:
         self._pid = pid
         self._pipe = pipe
+        self._mask = mask  # of signals, restored where an interruption is taken care of
 
     def wait(self) -> tuple[int, str]:
         """Sleeps until the child is ready or has failed: exit status and message (0 and "" when it serves). When
