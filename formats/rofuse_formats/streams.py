@@ -40,21 +40,26 @@ class Stream(Protocol):
         """Bytes [offset, offset+size) in pieces, shorter only at the stream's end. Raises DamagedError, OSError."""
         ...
 
+    def pread(self, size: int, offset: int, /) -> bytes:
+        """The same as bytes of one's own, which may be touched: as a Source."""
+        ...
+
 
 class StoredStream:
     """A file's own bytes, mapped."""
 
     def __init__(self, source: FileSource) -> None:
         self.size = source.size
-        self._view = (
-            memoryview(mmap.mmap(source.fd, source.size, prot=mmap.PROT_READ))
-            if source.size
-            else memoryview(b"")
-        )
+        self._source = source
+        mapped = mmap.mmap(source.fd, source.size, prot=mmap.PROT_READ) if source.size else b""
+        self._view = memoryview(mapped)
 
     def read(self, offset: int, size: int, /) -> list[memoryview]:
         piece = self._view[offset : offset + size]
         return [piece] if len(piece) else []
+
+    def pread(self, size: int, offset: int, /) -> bytes:
+        return self._source.pread(size, offset)
 
 
 class BlockCache:
@@ -114,7 +119,6 @@ class DecodedStream:
         return pieces
 
     def pread(self, size: int, offset: int, /) -> bytes:
-        """As a Source: what is compressed twice is decoded through two of these."""
         return b"".join(self.read(offset, size))
 
     def _decode(self, block: int) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rofuse_formats import Archive, Settings, index
 from rofuse_formats.codecs import Cursor
+from rofuse_formats.entry import Extent
 from rofuse_formats.errors import DamagedError
+from rofuse_formats.image.builder import ImageBuilder
 from rofuse_formats.readers import DecodedReader, SourceReader
 from rofuse_formats.source import FileSource
 from rofuse_formats.streams import BLOCK, BlockCache, DecodedStream, StoredStream
@@ -218,3 +222,23 @@ def test_closing_early_ends_the_thread() -> None:
     reader.window(0, 1)
     reader.close()
     assert not reader._thread.is_alive()
+
+
+def test_a_file_in_very_many_pieces_is_one_answer(tmp_path: Path) -> None:
+    """More pieces than a writev takes are joined, and not by touching the map."""
+    path = tmp_path / "file"
+    path.write_bytes(BYTES)
+    count = 2000
+    builder = ImageBuilder()
+    extents = builder.extents([Extent(1000 * i, 10, 7 * i) for i in range(count)])
+    builder.add(b"f", stat.S_IFREG | 0o644, builder.owner(0, 0), 1000 * count, 0, 0, extents)
+    fd = os.memfd_create("index")
+    meta = {"format": "x", "codecs": [], "frames": [], "report": builder.report.to_json()}
+    index.write(fd, meta, builder.finish(), [])
+    archive = Archive(FileSource(path), index.Index(fd), Settings())
+    os.close(fd)
+    expected = b"".join(BYTES[7 * i : 7 * i + 10] + bytes(990) for i in range(count))
+    assert len(archive.read(2, 0, 1 << 20)) == 1
+    assert len(archive.read(2, 5, 100_000)) > 100
+    for offset, size in ((0, 1 << 30), (5, 100_000), (999, 2), (1_000_000, 1 << 20)):
+        assert b"".join(archive.read(2, offset, size)) == expected[offset : offset + size]
