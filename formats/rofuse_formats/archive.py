@@ -101,8 +101,14 @@ class Archive:
         return [memoryview(data)]
 
     def close(self) -> None:
-        """Closes the archive's descriptor. Views handed out stay good."""
+        """Closes the archive's descriptor. What was handed out stays good."""
         self.source.close()
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
 
 def _zeros(size: int) -> list[memoryview]:
@@ -132,16 +138,25 @@ def open(
     ``keep``: use and write index files (never for what is indexed in a blink). ``here``: keep it beside the archive.
     Raises SourceError, UnknownFormatError, DamagedError, UnsupportedError, LimitError, OSError.
     """
-    from rofuse_formats.indexing import write_index  # a mount with a ready index starts without it
-
     settings = settings or Settings()
     source = FileSource(path)
-    if keep:
-        found = find_index(source, settings, here)
+    try:
+        found = find_index(source, settings, here) if keep else ""
         if not isinstance(found, str):
             index, fd, index_path = found
             os.close(fd)
             return Archive(source, index, settings, index_path)
+        return _index_now(source, settings, keep, here, progress)
+    except BaseException:
+        source.close()
+        raise
+
+
+def _index_now(
+    source: FileSource, settings: Settings, keep: bool, here: bool, progress: Progress | None
+) -> Archive:
+    from rofuse_formats.indexing import write_index  # a mount with a ready index starts without it
+
     fd = os.memfd_create("rofuse-index", os.MFD_CLOEXEC)
     try:
         started = time.monotonic()

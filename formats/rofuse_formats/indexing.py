@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from rofuse_formats import index as index_file
 from rofuse_formats.archives import formats
@@ -38,7 +38,7 @@ def write_index(source: FileSource, fd: int, settings: Settings, progress: Progr
     indexing = _Indexing(source, settings, progress or (lambda done, total: None))
     name = indexing.run()
     builder = indexing.builder
-    if fingerprint(FileSource(source.path)) != state:
+    if _state_now(source) != state:
         raise DamagedError("changed while it was being read; try again")
     if settings.strict and builder.report.damage:
         raise DamagedError(*builder.report.damage[0])
@@ -52,6 +52,14 @@ def write_index(source: FileSource, fd: int, settings: Settings, progress: Progr
         "report": builder.report.to_json(),
     }
     index_file.write(fd, meta, image, indexing.seeks)
+
+
+def _state_now(source: FileSource) -> dict[str, Any]:
+    again = FileSource(source.path)
+    try:
+        return fingerprint(again)
+    finally:
+        again.close()
 
 
 class _Indexing:

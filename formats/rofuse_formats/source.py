@@ -27,7 +27,9 @@ class Source(Protocol):
 
 
 class FileSource:
-    """A regular file (or block device) as a Source. Owns its descriptor."""
+    """A regular file (or block device) as a Source. Owns its descriptor, and closes it when it is dropped."""
+
+    fd = -1
 
     def __init__(self, path: str | bytes | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
@@ -64,3 +66,6 @@ class FileSource:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+    def __del__(self) -> None:
+        self.close()

@@ -155,7 +155,7 @@ def _word(builder: ImageBuilder, field: str) -> int:
     if field[0] == ">":
         return builder.text(_unescape(field[1:]))
     if field[0] == "@":
-        return int(field[1:])
+        return _offset(field[1:])
     if ":" in field:
         major, minor = field.split(":")
         return os.makedev(int(major), int(minor))
@@ -166,7 +166,17 @@ def _extent(piece: str) -> Extent:
     logical, rest = piece.split("+")
     length, rest = rest.split("@")
     offset, stream = rest.split("/")
-    return Extent(int(logical), int(length), int(offset), int(stream))
+    extent = Extent(_offset(logical), _offset(length), _offset(offset), _offset(stream))
+    if not extent.length or extent.stream >> 32:
+        raise ValueError("an extent that cannot be")
+    return extent
+
+
+def _offset(field: str) -> int:
+    number = int(field)
+    if number < 0 or number >> layout.DATA_SHIFT:
+        raise ValueError("a number of bytes that cannot be")
+    return number
 
 
 def _time(time: Time) -> str:
