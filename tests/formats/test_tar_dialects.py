@@ -317,3 +317,10 @@ def test_malformed_records_are_damage_and_what_precedes_them_counts() -> None:
     found = scan(file(b"PaxHeaders/x", bad, b"x") + file(b"x", b"data") + file(b"g", bad, b"g") + END)
     assert found.paths == [b"real"]
     assert [offset for _, offset in found.damages] == [0, 2048]
+
+
+def test_archives_that_are_joined_have_their_end_marks() -> None:
+    joined = file(b"one") + END + file(b"two") + END
+    assert scan(joined, ignore_zeros=True).warnings == []
+    assert scan(joined, ignore_zeros=True).paths == [b"one", b"two"]
+    assert "no end mark" in scan(joined[: -len(END)], ignore_zeros=True).warnings[0]

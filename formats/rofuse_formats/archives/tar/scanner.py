@@ -159,6 +159,7 @@ class Scanner:
             return position + BLOCK
         if second == ZEROS and self.ignore_zeros:
             members.globals.clear()
+            members.data_end = 0  # an archive of its own begins, if any
             return self.window.zeros_end(position + BLOCK, 1 << 62)
         self._behind_end_mark(position + BLOCK)
         return -1
