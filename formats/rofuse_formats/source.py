@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from typing import Protocol
 
 from rofuse_formats.errors import SourceError, UnknownFormatError
@@ -43,7 +44,7 @@ class FileSource:
         elif stat.S_ISBLK(status.st_mode):
             self.size = os.lseek(self.fd, 0, os.SEEK_END)
         else:
-            os.close(self.fd)
+            self.close()
             kind = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
             raise UnknownFormatError(f"is {kind}; give an archive file")
         self.status = status
@@ -63,9 +64,10 @@ class FileSource:
         return b"".join(parts)
 
     def close(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
 
-    def __del__(self) -> None:
-        self.close()
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # kept: modules may be gone by then
+        if self.fd >= 0:
+            close(self.fd)

@@ -1,0 +1,45 @@
+"""zstd, the first pass: whatever the bytes, intact data and then perhaps damage, or a FormatError; and the seek index
+it makes gives every byte of it again, from every seek point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rofuse_formats import Limits
+from rofuse_formats.codecs import named
+from rofuse_formats.errors import DamagedError, FormatError
+from tests.fuzz.targets._archives import MemorySource, paths
+
+MAX_LEN = 1 << 14
+MOST_DECODED = 1 << 22
+
+_LIMITS = Limits(max_window=1 << 20)
+
+
+def seeds() -> Iterator[bytes]:
+    for path in paths(".zst", MAX_LEN):
+        yield path.read_bytes()
+
+
+def fuzz(data: bytes) -> None:
+    source, codec = MemorySource(data), named("zstd")
+    first_pass = codec.first_pass(source, _LIMITS)
+    decoded = bytearray()
+    try:
+        for chunk in first_pass:
+            assert chunk
+            decoded += chunk
+            if len(decoded) > MOST_DECODED:
+                return
+        index = first_pass.index()
+    except FormatError as error:
+        assert not isinstance(error, DamagedError), "damage is told, not raised"
+        return
+    stream = codec.open(source, index, _LIMITS)
+    assert stream.size == len(decoded)
+    assert stream.points == sorted(set(stream.points)) and stream.points[:1] == [0]
+    for number, point in enumerate(stream.points):
+        cursor = stream.cursor(number)
+        assert cursor.position == point
+        assert cursor.read(len(decoded) - point) == decoded[point:]
