@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from rofuse_formats.codecs.zstd import CODEC, index
 from rofuse_formats.codecs.zstd.first_pass import FirstPass
+from rofuse_formats.codecs.zstd.points import Seed
 from rofuse_formats.errors import DamagedError, FormatError, IndexDamagedError
 from rofuse_formats.limits import Limits
 from tests.formats.zstd_support import (
@@ -282,6 +283,19 @@ def test_dictionary_that_unpacks_to_another_size() -> None:
     stream = CODEC.open(BytesSource(compressed), index.write_index(len(compressed), read), Limits())
     with pytest.raises(IndexDamagedError, match="another size"):
         stream.cursor(read.points.index(point))
+
+
+def test_dictionary_that_is_none() -> None:
+    compressed, whole = made_once()
+    read = index.read_index(len(compressed), whole)
+    point = next(point for point in read.points if point.seed)
+    assert point.seed
+    dictionary = b"\x37\xa4\x30\xec" + b"\xff" * 200  # the magic of a formatted one, and nonsense
+    packed = zstandard.ZstdCompressor().compress(dictionary)
+    point.seed = Seed(packed, len(dictionary), zlib.crc32(packed))
+    stream = CODEC.open(BytesSource(compressed), index.write_index(len(compressed), read), Limits())
+    with pytest.raises(DamagedError):
+        stream.cursor(read.points.index(point)).read(1)
 
 
 def test_text_survives_the_helpers() -> None:

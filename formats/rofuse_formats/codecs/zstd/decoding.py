@@ -68,9 +68,12 @@ class Stretch:
 
         self._error = zstandard.ZstdError
         self._input = _Input(source, start, end, header)
-        decompressor = zstandard.ZstdDecompressor(
-            dict_data=dictionary, max_window_size=min(max(max_window, 1 << 10), LARGEST_WINDOW)
-        )
+        try:
+            decompressor = zstandard.ZstdDecompressor(
+                dict_data=dictionary, max_window_size=min(max(max_window, 1 << 10), LARGEST_WINDOW)
+            )
+        except zstandard.ZstdError as error:  # a dictionary that is none
+            raise self._damaged(error) from error
         # The library's stubs want an IO; its code wants an object with read().
         self._reader = decompressor.stream_reader(
             self._input,  # type: ignore[arg-type]
