@@ -276,6 +276,14 @@ class ArchiveFilesystem(Filesystem):
             self._statfs = StatFS(blocks=(sum(sizes) + _BLOCK - 1) // _BLOCK, files=image.inode_count)
         return self._statfs
 
+    def figures(self) -> dict[str, dict[str, int]]:
+        """What ``status`` shows of it."""
+        cache = self.archive.cache
+        return {
+            "cache": {"hits": cache.hits, "misses": cache.misses, "bytes": cache.bytes},
+            "pushed": {"files": 0, "bytes": 0, "unread": 0},
+        }
+
     def _tell(self, node: int, offset: int, error: FormatError) -> None:
         if node not in self._told and len(self._told) < _MOST_TOLD:
             self._told.add(node)

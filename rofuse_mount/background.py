@@ -75,6 +75,15 @@ class Child:
     def ready(self) -> None:
         """The mount is usable: leaves the terminal and lets the parent go. Raises BrokenPipeError when nobody waits
         any more: then the mount is not wanted either."""
+        self._leave_terminal()
+        self._report(0, "")
+
+    def follow(self) -> None:
+        """For a child of this process that is to stay with it: leaves the terminal and says nothing to the parent."""
+        self._leave_terminal()
+        os.close(self._pipe)
+
+    def _leave_terminal(self) -> None:
         signal(SIGHUP, SIG_IGN)
         os.setsid()
         os.chdir("/")
@@ -87,7 +96,6 @@ class Child:
         for fd in self._inherited:
             if _is_open(fd) and os.get_inheritable(fd):
                 os.close(fd)
-        self._report(0, "")
 
     def fail(self, status: int, message: str) -> None:
         """There will be no mount. ``status`` (1 to 255) is the command's exit status."""

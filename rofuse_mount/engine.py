@@ -34,6 +34,7 @@ from errno import (
     EIO,
     EISDIR,
     ENOENT,
+    ENOMEM,
     ENOTDIR,
     EPIPE,
     EPROTO,
@@ -94,6 +95,8 @@ class Engine:
         self.config: Config | None = None
         self.failure: str | None = None
         """Why INIT was refused: one line fit for a user."""
+        self.exhausted: Callable[[], None] | None = None
+        """Called when memory has run out, before that is answered; it may not return."""
         self._log = log or _log_error
         self._page_size = page_size
         self._table: dict[int, tuple[Operation, int]] = {Opcode.INIT: OPERATIONS[Opcode.INIT]}
@@ -137,7 +140,11 @@ class Engine:
             code = error.errno
             if not isinstance(code, int) or not 0 < code <= MAX_ERRNO:
                 code = self._errno_of(error, opcode, nodeid)
-        except Exception:
+            elif code == ENOMEM and self.exhausted is not None:
+                self.exhausted()
+        except Exception as error:
+            if isinstance(error, MemoryError) and self.exhausted is not None:
+                self.exhausted()
             self.report(f"{_name_of(opcode)} of inode {nodeid}")
             code = EIO
         return None if opcode in SILENT else [_pack_header(_OUT, -code, unique)]

@@ -1,9 +1,10 @@
 """Which mounts are live, and who serves them: one small file for each while its server lives.
 
 Strategy
-The server of the mount with device number 0:N keeps ``N.json`` in the runtime directory of its user, locked. Who wants
-to know whether it has ended asks for the lock: a lock does not outlive its process, however that ends. A file without
-a lock is left over and means nothing.
+The supervisor of the mount with device number 0:N keeps ``N.json`` in the runtime directory of its user, locked, and its
+servers hold the same lock. Who wants to know whether they have ended asks for the lock: it does not outlive those who
+hold it, however they end. A file without a lock is left over and means nothing. What changes is asked for at a
+socket beside it, ``N.socket`` (``supervisor.desk``).
 
 Rules
 - The directory is ``$XDG_RUNTIME_DIR/rofuse-mount`` where that is the user's own, else ``/run/rofuse-mount`` for root
@@ -17,7 +18,11 @@ import fcntl
 import json
 import os
 import stat
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from socket import socket as Connection
 
 
 def directory(uid: int | None = None) -> str:
@@ -43,31 +48,105 @@ def _is_private(path: str, user: int) -> bool:
 
 
 class Registration:
-    """This process's entry in the list of live mounts, until it is closed or the process ends."""
+    """A mount's entry in the list of live mounts, until it is closed or all who hold ``fd`` have ended. ``listener``:
+    the socket where it can be asked. Both are -1, and ``files`` empty, where nothing can be written."""
 
     def __init__(self, minor: int, facts: dict[str, Any]) -> None:
-        self._fd = -1
+        self.fd = self.listener = -1
+        self.files: list[str] = []
         folder = directory()
-        self._path = os.path.join(folder, f"{minor}.json")
+        path = os.path.join(folder, f"{minor}.json")
         try:
             os.makedirs(folder, mode=0o700, exist_ok=True)
             if not _is_private(folder, os.getuid()):
                 return
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, json.dumps(facts).encode() + b"\n", 0)
+            self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.files.append(path)
+            self.listener = _listen(folder, minor)
+            self.files.append(os.path.join(folder, _socket_name(minor)))
+            self.write(facts)
         except OSError:
             self.close()
 
+    def write(self, facts: dict[str, Any]) -> None:
+        """Says something else. Raises OSError."""
+        if self.fd >= 0:
+            os.ftruncate(self.fd, 0)
+            os.pwrite(self.fd, json.dumps(facts).encode() + b"\n", 0)
+
     def close(self) -> None:
-        if self._fd >= 0:
+        for path in self.files:
             try:
-                os.unlink(self._path)
+                os.unlink(path)
             except OSError:
                 pass
-            os.close(self._fd)
-            self._fd = -1
+        for fd in self.fd, self.listener:
+            if fd >= 0:
+                os.close(fd)
+        self.fd = self.listener = -1
+        self.files = []
+
+
+def _socket_name(minor: int) -> str:
+    return f"{minor}.socket"
+
+
+def _in_folder(folder: str, call: Callable[[str], None], name: str) -> None:
+    """Calls with a path to ``name`` that is short enough for a socket's address."""
+    fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        call(f"/proc/self/fd/{fd}/{name}")
+    finally:
+        os.close(fd)
+
+
+def _listen(folder: str, minor: int) -> int:
+    import socket
+
+    name = _socket_name(minor)
+    try:
+        os.unlink(os.path.join(folder, name))  # left over: the lock is ours
+    except FileNotFoundError:
+        pass
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        _in_folder(folder, listener.bind, name)
+        os.chmod(os.path.join(folder, name), 0o600)
+        listener.listen(16)
+        return listener.detach()
+    except BaseException:
+        listener.close()
+        raise
+
+
+def ask(minor: int, message: bytes, uid: int | None = None, descriptor: int | None = None) -> Connection | None:
+    """Says a word (``supervisor.desk``) to the supervisor of a live mount. None where it cannot be reached."""
+    import socket
+
+    user = os.getuid() if uid is None else uid
+    folder = directory(uid)
+    if not _is_private(folder, user):
+        return None
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        _in_folder(folder, connection.connect, _socket_name(minor))
+        socket.send_fds(connection, [message], [] if descriptor is None else [descriptor])
+    except OSError:
+        connection.close()
+        return None
+    return connection
+
+
+def live(uid: int | None = None) -> list[tuple[int, dict[str, Any]]]:
+    """The number and the facts of every live mount of a user, in the order of their numbers."""
+    try:
+        names = os.listdir(directory(uid))
+    except OSError:
+        return []
+    stems = (name[:-5] for name in names if name.endswith(".json"))
+    facts = ((number, read(number, uid)) for number in sorted(int(stem) for stem in stems if stem.isdigit()))
+    return [(number, found) for number, found in facts if found is not None]
 
 
 def read(minor: int, uid: int | None = None) -> dict[str, Any] | None:

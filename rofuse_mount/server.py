@@ -11,6 +11,7 @@ Rules
 - The end is the kernel's: ``unmount`` takes the mount off, the threads read the end and leave. None is interrupted.
 - The process that serves never touches its own mount: a thread that did would wait for another one, or for itself.
 - ``_answer_all`` is the hot path. It makes no object beyond what the engine returns.
+- Under a supervisor (``post``) neither the descriptor nor the end is this server's: it asks for the end.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from select import select
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -26,10 +28,13 @@ from rofuse_mount.counters import OPCODE_MASK, SCALE_BITS, WIDTH_BITS
 from rofuse_mount.device import Device, buffer_size
 from rofuse_mount.engine import Engine
 from rofuse_mount.filesystem import Filesystem
+from rofuse_mount.mounting.ending import Ending
 from rofuse_mount.records import Buffer, MountOptions
 
 if TYPE_CHECKING:
     from logging import Logger
+
+    from rofuse_mount.supervisor.post import Post
 
 Handle: TypeAlias = Callable[[memoryview], Sequence[Buffer] | None]
 
@@ -37,8 +42,6 @@ _THREADS = 4
 _ENDED, _READY = 0, 255  # events; a number between them is a signal's
 _OPCODE_AT = 4  # in a request; its low byte is enough
 _RESUMED_MAX_WRITE = 1 << 20  # what another server may have negotiated; pages that are not used cost nothing
-_LAST_REPLIES_SECONDS = 5.0
-_ABORTED_SECONDS = 0.5
 
 
 class ServeError(Exception):
@@ -51,6 +54,7 @@ class Server:
     ``on_ready`` is called once, by the thread in ``serve``, when INIT was answered and the mount is usable; what it
     raises ends the mount and leaves ``serve``. With ``mounted`` the descriptor is the server's own and is closed at
     the end, else it is the caller's. ``made_mountpoint``: the directory was made for this mount, and goes with it.
+    ``post``: the supervisor's, which has ``ending`` in its hands as long as it lives.
     """
 
     def __init__(
@@ -62,6 +66,8 @@ class Server:
         *,
         on_ready: Callable[[], None] | None = None,
         made_mountpoint: bool = False,
+        post: Post | None = None,
+        ending: Ending | None = None,
     ) -> None:
         self.device = device
         self.engine = engine
@@ -69,7 +75,10 @@ class Server:
         self.mounted = mounted
         self.on_ready = on_ready
         self.readahead: int | None = None  # KiB in force, where known
-        self._made_mountpoint = made_mountpoint
+        self._post = post
+        if mounted is not None:
+            ending = Ending.of(mounted, made=made_mountpoint)
+        self._end = ending
         max_write = options.max_write if engine.config is None else max(options.max_write, _RESUMED_MAX_WRITE)
         self._buffer_size = buffer_size(max_write)
         self._handle: Handle = self._logging_handle() if options.debug else engine.handle
@@ -98,7 +107,16 @@ class Server:
 
     def statistics(self) -> dict[str, counters.Latency]:
         """Count and latency of each opcode so far, by its name. From any thread."""
-        return counters.summary(list(self._tables))
+        return counters.summary(self.tables())
+
+    def tables(self) -> list[counters.Table]:
+        return list(self._tables)
+
+    def _figures(self) -> str:
+        """What the supervisor is told: one line of JSON."""
+        from rofuse_mount import figures
+
+        return figures.line(self.tables(), self.engine.filesystem)
 
     def unmount(self, *, lazy: bool = False) -> None:
         """Takes the mount off, unless that has been done; ``serve`` then returns. From any thread or signal handler.
@@ -145,15 +163,17 @@ class Server:
         caught: int | None = None
         try:
             self._start_threads(1, first=True)
-            while (event := os.read(self._events, 1)[0]) != _ENDED:
+            while (event := self._next_event()) != _ENDED:
                 if event == _READY:
                     self._ready()
                 elif event in ending:
                     caught = event
-                    self._leave()
-                    break
+                    if self._post is None or not self._post.ask_end():
+                        self._leave()
+                        break
         except BaseException:
-            self._leave()
+            if self._post is None:
+                self._leave()
             raise
         finally:
             self._finish()
@@ -161,42 +181,33 @@ class Server:
             raise ServeError(str(self._failure)) from self._failure
         return caught
 
+    def _next_event(self) -> int:
+        """Sleeps until there is one; listens to the supervisor meanwhile."""
+        post = self._post
+        while post is not None and post.supervised:
+            readable = select([self._events, post], [], [])[0]
+            if post in readable:
+                post.attend(self._figures)
+            if self._events in readable:
+                break
+        return os.read(self._events, 1)[0]
+
     def _ready(self) -> None:
-        config = self.engine.config
-        if self.mounted is not None and self.mounted.minor is not None and config is not None:
+        config, end = self.engine.config, self._end
+        if end is not None and end.minor is not None and config is not None:
             wanted = self.options.max_readahead
             size = config.max_request if wanted is None else wanted
-            self.readahead = mounting.set_readahead(self.mounted.minor, size >> 10)
+            self.readahead = mounting.set_readahead(end.minor, size >> 10)
         if self.on_ready is not None:
             self.on_ready()
 
     def _leave(self) -> None:
         """Ends the mount, politely first, and gives requests that are being answered the time to be."""
-        if self.mounted is None:
-            return
-        try:
-            self.unmount()
-        except mounting.MountError as error:
-            _log().warning("%s; it is detached, and its users get errors", error)
-            self._detach()
-            self._drain(_ABORTED_SECONDS)
-        else:
-            self._drain(_LAST_REPLIES_SECONDS)
-
-    def _detach(self) -> None:
-        """Ends the mount whoever uses it, as far as that is permitted."""
-        if self.mounted is None:
-            return
-        try:
-            self.unmount(lazy=True)
-        except mounting.MountError as error:
-            _log().warning("%s", error)
-        if self.mounted.minor is not None:
-            mounting.abort(self.mounted.minor)
+        if self._end is not None:
+            self._drain(self._end.take_off(_warn))
 
     def _drain(self, seconds: float) -> None:
         """Waits, but not for ever, until all threads have left."""
-        from select import select
         from time import monotonic
 
         end = monotonic() + seconds
@@ -210,14 +221,8 @@ class Server:
             self.engine.destroy()
         except Exception:
             _log().exception("the filesystem could not end cleanly")
-        mounted = self.mounted
-        if mounted is not None:
-            if mounting.is_mounted(mounted):  # aborted, or INIT failed: a dead mount
-                self._detach()
-            if mounted.guard is not None:
-                mounted.guard.close()
-            if self._made_mountpoint:
-                mounting.remove_mountpoint(mounted.mountpoint)
+        if self._end is not None and (self._post is None or not self._post.supervised):
+            self._end.clean_up(_warn)
         with self._lock:
             self._waiting = False
             if not self._threads:
@@ -248,7 +253,10 @@ class Server:
         table = counters.new_table()
         self._tables.append(table)
         try:
-            requests = self.device.requests(bytearray(self._buffer_size))
+            buffer = bytearray(self._buffer_size)
+            requests = self.device.requests(buffer)
+            if self._post is not None:
+                requests = self._post.watch(requests, buffer, self.device.refuse)
             if not first:
                 self._answer_all(requests, table)
             elif self._introduce(requests, table):
@@ -297,7 +305,9 @@ class Server:
                     refusal = reply(request, answer)
                     if refusal:
                         self._note_refusal(request, refusal)
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, MemoryError) and self._post is not None:
+                    self._post.out_of_memory()
                 self.device.refuse(request)
                 _log().exception("a request was answered EIO")
             slot = (request[_OPCODE_AT] & OPCODE_MASK) << WIDTH_BITS
@@ -343,6 +353,19 @@ def mount(
     """
     options = options or MountOptions()
     engine = Engine(filesystem, options)
+    mounted, made = attach(
+        path, options, nonempty=nonempty, auto_unmount=auto_unmount, make_mountpoint=make_mountpoint
+    )
+    device = Device(mounted.fd)
+    engine.backing = device.backing_open
+    return Server(device, engine, options, mounted, on_ready=on_ready, made_mountpoint=made)
+
+
+def attach(
+    path: mounting.Path, options: MountOptions, *, nonempty: bool, auto_unmount: bool, make_mountpoint: bool
+) -> tuple[mounting.Mount, bool]:
+    """Mounts as the options say, for whatever is to serve it; also whether the mountpoint was made. Raises
+    MountError."""
     made = make_mountpoint and mounting.make_mountpoint(path)
     try:
         mounted = mounting.mount(
@@ -360,13 +383,15 @@ def mount(
         if made:
             mounting.remove_mountpoint(path)
         raise
-    device = Device(mounted.fd)
-    engine.backing = device.backing_open
-    return Server(device, engine, options, mounted, on_ready=on_ready, made_mountpoint=made)
+    return mounted, made
 
 
 def _note_signal(number: int, frame: object) -> None:
     """Nothing: the signal's number is in the pipe already."""
+
+
+def _warn(line: str) -> None:
+    _log().warning("%s", line)
 
 
 def _log(name: str = "rofuse_mount") -> Logger:

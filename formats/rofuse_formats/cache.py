@@ -69,7 +69,7 @@ def load(path: str, source: FileSource, options: dict[str, Any]) -> tuple[Index,
         reason = _distrust(fd, source)
         if not reason:
             index = Index(fd)
-            reason = _staleness(index, source, options)
+            reason = staleness(index, source, options)
         if not reason:
             return index, fd
     except (IndexDamagedError, OSError) as error:
@@ -87,7 +87,7 @@ def _distrust(fd: int, source: FileSource) -> str:
     return ""
 
 
-def _staleness(index: Index, source: FileSource, options: dict[str, Any]) -> str:
+def staleness(index: Index, source: FileSource, options: dict[str, Any]) -> str:
     known = index.meta.get("source", {})
     if known.get("size") != source.size or known.get("mtime_ns") != source.status.st_mtime_ns:
         return "the archive has changed"

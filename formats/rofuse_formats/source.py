@@ -28,14 +28,15 @@ class Source(Protocol):
 
 
 class FileSource:
-    """A regular file (or block device) as a Source. Owns its descriptor, and closes it when it is dropped."""
+    """A regular file (or block device) as a Source. Owns its descriptor (``fd``, where it is open already), and closes it
+    when it is dropped."""
 
     fd = -1
 
-    def __init__(self, path: str | bytes | os.PathLike[str]) -> None:
+    def __init__(self, path: str | bytes | os.PathLike[str], fd: int = -1) -> None:
         self.path = os.fspath(path)
         try:
-            self.fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            self.fd = fd if fd >= 0 else os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise SourceError(f"cannot be opened: {error.strerror}") from error
         status = os.fstat(self.fd)

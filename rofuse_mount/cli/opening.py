@@ -21,10 +21,10 @@ _REPORT_MAX = 1 << 16
 
 
 class Opened:
-    """An open archive, and what its user should hear of how it was opened."""
+    """An open archive, the descriptor of its index, and what its user should hear of how it was opened."""
 
-    def __init__(self, archive: Archive, notes: list[str]) -> None:
-        self.archive, self.notes = archive, notes
+    def __init__(self, archive: Archive, index: int, notes: list[str]) -> None:
+        self.archive, self.index, self.notes = archive, index, notes
 
     def tell(self, source: str, options: dict[str, Any]) -> None:
         """Says what is wrong with the archive, and with ``--verbose`` what was done."""
@@ -59,11 +59,10 @@ def open_source(
 
 
 def _with_kept_index(source: FileSource, settings: Settings, index: Index, fd: int, path: str) -> Opened:
-    os.close(fd)
     archive = Archive(source, index, settings, path)
     if settings.strict and archive.report.damage:
         raise errors.DamagedError(*archive.report.damage[0])
-    return Opened(archive, [f"index {outcome.show(path)}"])
+    return Opened(archive, fd, [f"index {outcome.show(path)}"])
 
 
 def _with_new_index(
@@ -86,7 +85,7 @@ def _with_new_index(
             )
             if not trouble:
                 return _reopened(source, settings, kept, notes)
-        return Opened(Archive(source, Index(fd), settings, None), notes)
+        return Opened(Archive(source, Index(fd), settings, None), os.dup(fd), notes)
     finally:
         os.close(fd)
 
@@ -94,10 +93,7 @@ def _with_new_index(
 def _reopened(source: FileSource, settings: Settings, path: str, notes: list[str]) -> Opened:
     """Maps the kept file rather than the memory it was made in, which is then given back."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return Opened(Archive(source, Index(fd), settings, path), notes)
-    finally:
-        os.close(fd)
+    return Opened(Archive(source, Index(fd), settings, path), fd, notes)
 
 
 def _write_index(source: FileSource, fd: int, settings: Settings, *, draw: bool) -> None:

@@ -49,10 +49,10 @@ class Guard:
         self._pid = pid
         self._socket = channel
 
-    def close(self) -> None:
-        """Lets the helper unmount (if that is still to be done) and end. Call it once."""
-        self._socket.close()
-        os.waitpid(self._pid, 0)
+    def release(self) -> tuple[int, int]:
+        """The helper's pid and the socket's descriptor, which are now the caller's: when all copies of the socket are
+        closed the helper unmounts, if that is still to be done, and ends."""
+        return self._pid, self._socket.detach()
 
 
 def find() -> bytes:

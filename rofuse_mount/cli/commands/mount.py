@@ -194,7 +194,7 @@ class _Request:
         return kind(archive, view, log=lambda line: _logger().warning("%s", line))
 
     def _configure_log(self) -> None:
-        from rofuse_mount.cli import logs
+        from rofuse_mount import logs
 
         verbose = bool(self.options["verbose"])
         logs.configure(
@@ -203,7 +203,7 @@ class _Request:
 
 
 def _open_log(path: str) -> int:
-    from rofuse_mount.cli import logs
+    from rofuse_mount import logs
 
     return logs.open_log_file(path)
 

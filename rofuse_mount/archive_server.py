@@ -1,0 +1,143 @@
+"""The server of an archive under a supervisor: from what is written down of it, and open descriptors.
+
+Strategy
+What a mount was asked to be is a ``Spec``: plain values and the numbers of descriptors (the archive, its index, the
+log). The first server is a fork of the process that mounted and has all this at hand. Every later one is a program of
+its own, ``python -m rofuse_mount.archive_server SPEC SEAT``, that reads the spec from a memory file and goes on where
+the last one ended: the same bytes of the same archive, whatever lies at its path by now.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+from rofuse_formats import Archive, Limits, ScanOptions, Settings, cache
+from rofuse_formats.errors import FormatError
+from rofuse_formats.index import Index
+from rofuse_formats.source import FileSource
+from rofuse_mount import logs, supervised
+from rofuse_mount.archive_fs import ArchiveFilesystem, OwnerOnlyFilesystem, View
+from rofuse_mount.memory import bound_heaps
+from rofuse_mount.mounting.ending import Ending
+from rofuse_mount.records import MountOptions
+from rofuse_mount.supervisor import Post, Seat
+
+COMMAND = (sys.executable, "-P", "-m", "rofuse_mount.archive_server")
+
+
+class Spec:
+    """A mount of an archive, written down. Every attribute is what JSON can hold."""
+
+    __slots__ = (
+        "archive",
+        "ending",
+        "index",
+        "index_path",
+        "log",
+        "options",
+        "owner_only",
+        "settings",
+        "source",
+        "view",
+        "workers",
+    )
+
+    def __init__(self, **values: Any) -> None:
+        self.source: str = values["source"]
+        self.archive: int = values["archive"]  # descriptors
+        self.index: int = values["index"]
+        self.index_path: str | None = values["index_path"]
+        self.settings: dict[str, Any] = values["settings"]
+        self.view: dict[str, Any] = values["view"]  # arguments of View; subdir as text
+        self.owner_only: bool = values["owner_only"]
+        self.options: dict[str, Any] = values["options"]  # arguments of MountOptions
+        self.log: dict[str, Any] = values["log"]  # arguments of logs.configure; the descriptor is -1 for none
+        self.workers: int = values["workers"]
+        self.ending: dict[str, Any] = values.get("ending") or {}
+
+    def write(self) -> int:
+        """As a memory file; its descriptor."""
+        fd = os.memfd_create("rofuse-spec", os.MFD_CLOEXEC)
+        text = json.dumps({name: getattr(self, name) for name in self.__slots__}).encode()
+        os.write(fd, text)
+        return fd
+
+    @classmethod
+    def read(cls, fd: int) -> Spec:
+        return cls(**json.loads(os.pread(fd, os.fstat(fd).st_size, 0)))
+
+    def descriptors(self) -> list[int]:
+        """What servers need besides their seat."""
+        return [fd for fd in (self.archive, self.index, self.log["fd"]) if fd >= 0]
+
+    def open(self, *, fresh: bool = False) -> Archive:
+        """The archive, from its descriptors. ``fresh``: refuse an index that is not this archive's as it is now.
+        Raises FormatError, OSError."""
+        source = FileSource(self.source, self.archive)
+        settings = load_settings(self.settings)
+        index = Index(self.index)
+        if fresh:
+            reason = cache.staleness(index, source, settings.lasting())
+            if reason:
+                raise FormatError(reason)
+        return Archive(source, index, settings, self.index_path)
+
+    def filesystem(self, archive: Archive) -> ArchiveFilesystem:
+        """Raises NotADirectoryError where ``subdir`` is none of the archive."""
+        view = View(**self.view | {"subdir": os.fsencode(self.view["subdir"])})
+        kind = OwnerOnlyFilesystem if self.owner_only else ArchiveFilesystem
+        return kind(archive, view, log=_warn)
+
+    def mount_options(self) -> MountOptions:
+        return MountOptions(**self.options)
+
+    def configure_log(self) -> None:
+        fd = self.log["fd"]
+        logs.configure(**self.log | {"fd": os.dup(fd) if fd >= 0 else None})
+
+
+def dump_settings(settings: Settings) -> dict[str, Any]:
+    return {
+        "scan": {name: getattr(settings.scan, name) for name in ScanOptions.__slots__},
+        "limits": {name: getattr(settings.limits, name) for name in Limits.__slots__},
+        "strict": settings.strict,
+    }
+
+
+def load_settings(known: dict[str, Any]) -> Settings:
+    return Settings(ScanOptions(**known["scan"]), Limits(**known["limits"]), known["strict"])
+
+
+def serve(seat: Seat, spec: Spec, filesystem: ArchiveFilesystem, on_ready: Any = None) -> int:
+    """Serves until the mount ends; returns the process's exit status."""
+    bound_heaps()
+    ending = Ending.from_json(spec.ending)
+    return supervised.serve(seat, filesystem, spec.mount_options(), ending=ending, on_ready=on_ready)
+
+
+def main(words: list[str]) -> int:
+    """``words``: the spec's descriptor, and a seat."""
+    seat = Seat(*map(int, words[1:]))
+    spec = Spec.read(int(words[0]))
+    for fd in (int(words[0]), *spec.descriptors(), seat.device, seat.board, seat.channel):
+        os.set_inheritable(fd, False)
+    try:
+        spec.configure_log()
+        filesystem = spec.filesystem(spec.open())
+    except (FormatError, OSError) as error:
+        Post(seat).failed(1, str(error))
+        return 1
+    return serve(seat, spec, filesystem)
+
+
+def _warn(line: str) -> None:
+    import logging
+
+    logging.getLogger("rofuse_mount").warning("%s", line)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

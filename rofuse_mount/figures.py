@@ -1,0 +1,52 @@
+"""What servers tell of their work, as lines of JSON, and what those of one mount come to together.
+
+A line holds the counters' tables, added up and without their zeros, and what the filesystem says of itself
+(``Filesystem.figures``, a dict of dicts of integers, where it has that). Everything in it can be added up, so that
+several servers are one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from rofuse_mount import counters
+
+_NOTHING: dict[str, dict[str, int]] = {
+    "cache": {"hits": 0, "misses": 0, "bytes": 0},
+    "pushed": {"files": 0, "bytes": 0, "unread": 0},
+}
+
+
+def line(tables: Iterable[counters.Table], filesystem: Any) -> str:
+    """One server's figures."""
+    total = [sum(column) for column in zip(*tables, strict=True)]
+    counts = {str(place): count for place, count in enumerate(total) if count}
+    figures = getattr(filesystem, "figures", None)
+    return json.dumps({"counts": counts} | (figures() if figures is not None else {}))
+
+
+def together(lines: Iterable[bytes]) -> dict[str, Any]:
+    """``requests``, ``cache`` and ``pushed`` of all servers. Raises ValueError for a line that is none of ``line``."""
+    table = counters.new_table()
+    sums = {name: dict(values) for name, values in _NOTHING.items()}
+    try:
+        for text in lines:
+            told = json.loads(text)
+            for place, count in told["counts"].items():
+                table[int(place)] += int(count)
+            for name, values in sums.items():
+                for key in values:
+                    values[key] += int(told.get(name, {}).get(key, 0))
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ValueError("figures that cannot be understood") from error
+    requests = {
+        name: {
+            "count": latency.count,
+            "median_us": round(latency.median_us, 1),
+            "p99_us": round(latency.p99_us, 1),
+        }
+        for name, latency in counters.summary([table]).items()
+    }
+    return {"requests": requests, **sums}
