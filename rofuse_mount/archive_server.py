@@ -111,6 +111,33 @@ def load_settings(known: dict[str, Any]) -> Settings:
     return Settings(ScanOptions(**known["scan"]), Limits(**known["limits"]), known["strict"])
 
 
+def identity(fd: int) -> list[int]:
+    """What tells an archive, as it is now, from any other."""
+    status = os.fstat(fd)
+    return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns]
+
+
+def lasting(spec: Spec, *held: int) -> dict[str, Any]:
+    """The part of a lean supervisor's state that says how later servers are started. ``held``: descriptors that they
+    hold and do not use, -1 for none."""
+    number = spec.write()
+    return {
+        "command": list(COMMAND),
+        "path": python_path(),
+        "spec": number,
+        "keep": [number, *spec.descriptors(), *(fd for fd in held if fd >= 0)],
+    }
+
+
+def python_path() -> list[str]:
+    """Where these packages are imported from."""
+    import rofuse_formats
+    import rofuse_mount
+
+    files = [os.path.abspath(package.__file__ or "") for package in (rofuse_mount, rofuse_formats)]
+    return [os.path.dirname(os.path.dirname(file)) for file in files]
+
+
 def serve(seat: Seat, spec: Spec, filesystem: ArchiveFilesystem, on_ready: Any = None) -> int:
     """Serves until the mount ends; returns the process's exit status."""
     bound_heaps()

@@ -1,9 +1,9 @@
 """Which mounts are live, and who serves them: one small file for each while its server lives.
 
 Strategy
-The supervisor of the mount with device number 0:N keeps ``N.json`` in the runtime directory of its user, locked, and its
-servers hold the same lock. Who wants to know whether they have ended asks for the lock: it does not outlive those who
-hold it, however they end. A file without a lock is left over and means nothing. What changes is asked for at a
+The supervisor of the mount with device number 0:N keeps ``N.json`` in the runtime directory of its user, locked, and
+its servers hold the same lock. Who wants to know whether they have ended asks for the lock: it does not outlive those
+who hold it, however they end. A file without a lock is left over and means nothing. What changes is asked for at a
 socket beside it, ``N.socket`` (``supervisor.desk``).
 
 Rules
@@ -51,9 +51,11 @@ class Registration:
     """A mount's entry in the list of live mounts, until it is closed or all who hold ``fd`` have ended. ``listener``:
     the socket where it can be asked. Both are -1, and ``files`` empty, where nothing can be written."""
 
-    def __init__(self, minor: int, facts: dict[str, Any]) -> None:
+    def __init__(self, minor: int | None, facts: dict[str, Any]) -> None:
         self.fd = self.listener = -1
         self.files: list[str] = []
+        if minor is None:
+            return
         folder = directory()
         path = os.path.join(folder, f"{minor}.json")
         try:
@@ -120,7 +122,9 @@ def _listen(folder: str, minor: int) -> int:
         raise
 
 
-def ask(minor: int, message: bytes, uid: int | None = None, descriptor: int | None = None) -> Connection | None:
+def ask(
+    minor: int, message: bytes, uid: int | None = None, descriptor: int | None = None
+) -> Connection | None:
     """Says a word (``supervisor.desk``) to the supervisor of a live mount. None where it cannot be reached."""
     import socket
 

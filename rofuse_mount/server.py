@@ -185,8 +185,8 @@ class Server:
         """Sleeps until there is one; listens to the supervisor meanwhile."""
         post = self._post
         while post is not None and post.supervised:
-            readable = select([self._events, post], [], [])[0]
-            if post in readable:
+            readable = select([self._events, post.fileno()], [], [])[0]
+            if post.fileno() in readable:
                 post.attend(self._figures)
             if self._events in readable:
                 break

@@ -16,10 +16,10 @@ Rules
 - A server that dies at once again and again is started at growing intervals; when it does not even get ready, ten times
   in a row, the mount is ended: an error is better than waiting for ever.
 - A request at which several servers died is answered EIO (``post``).
-- SIGTERM, SIGINT and SIGHUP (unless it was ignored) end the mount, here or at a server. The end of the mount, by whoever
-  unmounts it, ends the servers, and their end the supervisor.
-- When the supervisor itself is killed its servers go on, and end the mount when they are told to; nobody starts another
-  server then.
+- SIGTERM, SIGINT and SIGHUP (unless it was ignored) end the mount, here or at a server. The end of the mount, by
+  whoever unmounts it, ends the servers, and their end the supervisor.
+- When the supervisor itself is killed its servers go on, and end the mount when they are told to; nobody starts
+  another server then.
 - Memory: ``lean`` continues a supervisor in a fresh interpreter that has imported next to nothing.
 """
 
@@ -207,7 +207,10 @@ class Supervisor:
             instance.since = time.monotonic()
             self._never_ready = 0
         elif word == FAILED:
-            instance.status, instance.message = message[1] if len(message) > 1 else 1, os.fsdecode(message[2:])
+            instance.status, instance.message = (
+                message[1] if len(message) > 1 else 1,
+                os.fsdecode(message[2:]),
+            )
         elif word == END:
             self.end()
         elif not message:

@@ -6,7 +6,8 @@ to its servers for their figures, and does not wait for any of them: whoever ask
 cares to.
 
     status                              a line of facts; then each server's figures, a line each
-    spec                                the facts, and with them the descriptors that servers inherit
+    spec                                the facts, with the numbers ("spec", "keep") of the descriptors that servers
+                                        inherit, and those descriptors
     takeover + descriptor + JSON        a new spec, and {"command", "path"}: how servers are started from now on;
                                         answered by an empty line, or why not
 
@@ -79,7 +80,9 @@ class Desk:
                 for instance in self._supervisor.instances:
                     instance.show_figures(visitor.fileno())
             elif word == b"spec":
-                _send(visitor, json.dumps(self.facts()).encode(), [self._state["spec"], *self._state["keep"]])
+                keep = self._state["keep"]
+                numbers = {"spec": self._state["spec"], "keep": keep}
+                _send(visitor, json.dumps(self.facts() | numbers).encode(), keep)
             elif word == b"takeover" and descriptors:
                 _send(visitor, self._take_over(rest, descriptors[0]).encode())
                 descriptors = []
@@ -91,7 +94,8 @@ class Desk:
     def facts(self) -> dict[str, Any]:
         supervisor = self._supervisor
         pids = [i.pid for i in supervisor.instances if not i.leaving]
-        return self._state["facts"] | {
+        facts: dict[str, Any] = self._state["facts"]
+        return facts | {
             "server_pid": pids[0] if pids else None,
             "worker_pids": pids,
             "restarts": supervisor.restarts,

@@ -18,7 +18,18 @@ not hold the others, which are the supervisor's: their end tells of the supervis
 class Instance:
     """A server: its process, its end of the channel, and how far it has come."""
 
-    __slots__ = ("bench", "channel", "leaving", "message", "pid", "pidfd", "ready", "since", "status", "worker")
+    __slots__ = (
+        "bench",
+        "channel",
+        "leaving",
+        "message",
+        "pid",
+        "pidfd",
+        "ready",
+        "since",
+        "status",
+        "worker",
+    )
 
     def __init__(self, pid: int, channel: socket.socket, worker: int, bench: int) -> None:
         self.pid, self.channel, self.worker, self.bench = pid, channel, worker, bench
@@ -45,9 +56,7 @@ class Instance:
             if descriptor is None:
                 self.channel.send(word, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
             else:
-                socket.send_fds(
-                    self.channel, [word], [descriptor], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
-                )
+                socket.send_fds(self.channel, [word], [descriptor], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
         except OSError:
             return
 

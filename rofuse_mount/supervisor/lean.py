@@ -2,8 +2,9 @@
 
 Strategy
 The process that has mounted and whose servers are ready executes Python anew in its own place: pid, children,
-descriptors and blocked signals stay, the memory goes. What the supervisor must know goes with it through a memory file
-(``continue_lean``); ``main`` is what the fresh interpreter runs. Servers that it starts later are programs of their own.
+descriptors and blocked signals stay, the memory goes. What the supervisor must know goes with it through a memory
+file (``continue_lean``); ``main`` is what the fresh interpreter runs. Servers that it starts later are programs of
+their own.
 
 Rules
 - Signals that end the mount are blocked by who calls ``continue_lean``, and unblocked when they are handled again.
@@ -38,7 +39,15 @@ def continue_lean(supervisor: Supervisor, title: str, state: dict[str, Any]) -> 
     fd = os.memfd_create("rofuse-supervisor")
     os.write(fd, json.dumps(state).encode())
     guard = supervisor.ending.guard[1]
-    kept = [fd, supervisor.board.fd, state["listener"], state["log"], guard, *supervisor.devices, *state["keep"]]
+    kept = [
+        fd,
+        supervisor.board.fd,
+        state["listener"],
+        state["log"],
+        guard,
+        *supervisor.devices,
+        *state["keep"],
+    ]
     kept += [instance.channel.fileno() for instance in supervisor.instances]
     for descriptor in kept:
         if descriptor >= 0:
@@ -72,7 +81,11 @@ def main() -> None:
 
 def _supervise(state: dict[str, Any]) -> int:
     supervisor = Supervisor(
-        state["devices"], Board(state["board"]), _Ending(state["ending"]), server_start(state), _log(state["log"])
+        state["devices"],
+        Board(state["board"]),
+        _Ending(state["ending"]),
+        server_start(state),
+        _log(state["log"]),
     )
     supervisor.restarts = state["restarts"]
     for known in state["instances"]:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
-from rofuse_mount import background, mounting, runtime
-from rofuse_mount.archive_fs import ArchiveFilesystem, OwnerOnlyFilesystem, View
+from rofuse_mount import archive_server, background, mounting, runtime, supervised
+from rofuse_mount.archive_fs import ArchiveFilesystem
 from rofuse_mount.cli import fuse_options, outcome
-from rofuse_mount.cli.opening import open_source
+from rofuse_mount.cli.opening import Opened, open_source
+from rofuse_mount.cli.parameters import settings as source_settings
 from rofuse_mount.cli.parameters import source_options
-from rofuse_mount.memory import bound_heaps
+from rofuse_mount.mounting.ending import Ending
 from rofuse_mount.records import MountOptions
-from rofuse_mount.server import ServeError, Server, mount
+from rofuse_mount.server import attach
+from rofuse_mount.supervisor import Board, Seat, StartError, Supervisor, forking, lean
 
 _CACHED_FOR_EVER = float("inf")
 
@@ -41,6 +43,7 @@ class _MountCommand(click.Command):
 @click.option("--debug-json", is_flag=True, hidden=True)
 @click.option("-s", "--single-thread", is_flag=True, help="Serve with one thread.")
 @click.option("--threads", type=click.IntRange(1, 64), metavar="N", help="Serving threads [4].")
+@click.option("--workers", type=click.IntRange(1, 64), metavar="N", help="Serving processes [1].")
 @click.option(
     "--log-file", metavar="FILE", help="Append the log to FILE; else it goes to syslog, or with -f to stderr."
 )
@@ -83,77 +86,108 @@ class _Request:
     def carry_out(self) -> None:
         opened = open_source(self.source, self.options)
         opened.tell(self.source, self.options)
+        spec = self._spec(opened)
         try:
-            filesystem = self._filesystem(opened.archive)
+            filesystem = spec.filesystem(opened.archive)
         except NotADirectoryError as error:
             raise outcome.Failure(f"{outcome.show(self.source)}: {error}") from error
-        if self.foreground:
-            self._configure_log()
-            self._serve(filesystem, lambda: None)
-            return
-        process = background.start()
+        process = None if self.foreground else background.start()
         if isinstance(process, background.Parent):
             status, message = process.wait()
             if status:
                 raise outcome.Failure(message, status)
             return
-        os._exit(self._serve_in_background(process, filesystem))
-
-    def _serve_in_background(self, process: background.Child, filesystem: ArchiveFilesystem) -> int:
-        ready = False
-
-        def leave() -> None:
-            nonlocal ready
-            process.ready()
-            ready = True
-            self._configure_log()
-
         try:
-            self._serve(filesystem, leave)
+            self._supervise(spec, filesystem, process)
         except Exception as error:
-            if not ready:
-                process.fail(outcome.status_of(error), outcome.describe(error))
-                return outcome.status_of(error)
-            _logger().exception("the server ended")
-            return outcome.FAILED
-        return 0
+            if process is None:
+                raise
+            process.fail(outcome.status_of(error), outcome.describe(error))
+            os._exit(outcome.status_of(error))
 
-    def _serve(self, filesystem: ArchiveFilesystem, on_ready: Any) -> None:
-        registration: runtime.Registration | None = None
-
-        def ready() -> None:
-            nonlocal registration
-            if server.mounted is not None and server.mounted.minor is not None:
-                registration = runtime.Registration(server.mounted.minor, self._facts(server))
-            on_ready()
-
-        bound_heaps()
+    def _supervise(
+        self, spec: archive_server.Spec, filesystem: ArchiveFilesystem, process: background.Child | None
+    ) -> NoReturn:
+        """Mounts, starts the servers, and becomes the supervisor that outlives them."""
         # A signal that came between the mount and the serving would leave a dead mount: it waits until then.
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
-        server = mount(
+        mounted, made = attach(
             self.mountpoint,
-            filesystem,
-            self._mount_options(),
+            spec.mount_options(),
             nonempty="nonempty" in self.fuse,
             auto_unmount="auto_unmount" in self.fuse,
             make_mountpoint=True,
-            on_ready=ready,
         )
-        try:
-            server.serve_until_signal()
-        except ServeError as error:
-            raise outcome.Failure(f"{outcome.show(self.mountpoint)}: {error}") from error
-        finally:
-            if registration is not None:
-                registration.close()
+        ending = Ending.of(mounted, made=made)
+        facts = self._facts(mounted, spec)
+        registration = runtime.Registration(mounted.minor, facts)
+        ending.files = registration.files
+        spec.ending = ending.to_json()
 
-    def _facts(self, server: Server) -> dict[str, Any]:
+        def ready() -> None:
+            if process is not None:
+                process.follow()
+                spec.configure_log()
+
+        def serve(seat: Seat) -> int:
+            if registration.listener >= 0:
+                os.close(registration.listener)
+            if process is None:
+                spec.configure_log()
+            return archive_server.serve(seat, spec, filesystem, ready)
+
+        devices = supervised.devices_of(mounted.fd, spec.workers)
+        supervisor = Supervisor(devices, Board.create(), ending, forking(serve), outcome.say)
+        try:
+            supervisor.begin()
+        except StartError as error:
+            raise outcome.Failure(f"{outcome.show(self.mountpoint)}: {error}") from error
+        if process is not None:
+            try:
+                process.ready()
+            except BrokenPipeError:
+                supervisor.end()  # nobody waits for it any more
+        state = archive_server.lasting(spec, registration.fd, ending.guard[1])
+        lean.continue_lean(
+            supervisor,
+            os.fsdecode(mounted.mountpoint),
+            state
+            | {
+                "facts": facts,
+                "listener": registration.listener,
+                "log": spec.log["fd"] if spec.log["fd"] >= 0 or not self.foreground else 2,
+            },
+        )
+
+    def _facts(self, mounted: mounting.Mount, spec: archive_server.Spec) -> dict[str, Any]:
         return {
             "source": os.path.realpath(self.source),
-            "mountpoint": os.fsdecode(server.mounted.mountpoint) if server.mounted else "",
-            "server_pid": os.getpid(),
+            "mountpoint": os.fsdecode(mounted.mountpoint),
+            "fstype": os.fsdecode(mounted.fstype),
+            "supervisor_pid": os.getpid(),
             "started": time.time(),
+            "identity": archive_server.identity(spec.archive),
         }
+
+    def _spec(self, opened: Opened) -> archive_server.Spec:
+        options = self._mount_options()
+        return archive_server.Spec(
+            source=opened.archive.source.path,
+            archive=opened.archive.source.fd,
+            index=opened.index,
+            index_path=opened.archive.index_path,
+            settings=archive_server.dump_settings(source_settings(self.options)),
+            view=self._view(),
+            owner_only=self._owner_only(),
+            options={name: getattr(options, name) for name in MountOptions.__slots__},
+            log={
+                "background": not self.foreground,
+                "fd": -1 if self.log_fd is None else self.log_fd,
+                "debug": bool(self.debug),
+                "verbose": bool(self.options["verbose"]),
+            },
+            workers=self.options["workers"] or 1,
+        )
 
     def _everybody(self) -> bool:
         return "allow_other" in self.fuse or "allow_root" in self.fuse
@@ -176,39 +210,25 @@ class _Request:
             threads=1 if self.options["single_thread"] else self.options["threads"],
         )
 
-    def _filesystem(self, archive: Any) -> ArchiveFilesystem:
-        fuse, owner_only = self.fuse, "allow_root" in self.fuse and "allow_other" not in self.fuse
-        umask = fuse.get("umask", 0)
-        kept_for = 0.0 if owner_only else _CACHED_FOR_EVER
-        view = View(
-            uid=fuse.get("uid"),
-            gid=fuse.get("gid"),
-            fmask=fuse.get("fmask", umask),
-            dmask=fuse.get("dmask", umask),
-            entry_timeout=fuse.get("entry_timeout", kept_for),
-            attr_timeout=fuse.get("attr_timeout", kept_for),
-            subdir=os.fsencode(fuse.get("subdir", "")),
-            permissions=self._permissions(),
-        )
-        kind = OwnerOnlyFilesystem if owner_only else ArchiveFilesystem
-        return kind(archive, view, log=lambda line: _logger().warning("%s", line))
+    def _owner_only(self) -> bool:
+        return "allow_root" in self.fuse and "allow_other" not in self.fuse
 
-    def _configure_log(self) -> None:
-        from rofuse_mount import logs
-
-        verbose = bool(self.options["verbose"])
-        logs.configure(
-            background=not self.foreground, fd=self.log_fd, debug=bool(self.debug), verbose=verbose
-        )
+    def _view(self) -> dict[str, Any]:
+        fuse, umask = self.fuse, self.fuse.get("umask", 0)
+        kept_for = 0.0 if self._owner_only() else _CACHED_FOR_EVER
+        return {
+            "uid": fuse.get("uid"),
+            "gid": fuse.get("gid"),
+            "fmask": fuse.get("fmask", umask),
+            "dmask": fuse.get("dmask", umask),
+            "entry_timeout": fuse.get("entry_timeout", kept_for),
+            "attr_timeout": fuse.get("attr_timeout", kept_for),
+            "subdir": fuse.get("subdir", ""),
+            "permissions": self._permissions(),
+        }
 
 
 def _open_log(path: str) -> int:
     from rofuse_mount import logs
 
     return logs.open_log_file(path)
-
-
-def _logger() -> Any:
-    import logging
-
-    return logging.getLogger("rofuse_mount")
