@@ -15,7 +15,7 @@ import click
 from rofuse_formats import errors
 from rofuse_mount.mounting import errors as mount_errors
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
+FAILED, USAGE, NOT_PERMITTED, INTERRUPTED = 1, 2, 15, 130
 
 _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (mount_errors.MountpointError, 10),

@@ -88,16 +88,17 @@ class Supervisor:
         self._replacing = False
         self._deadline: float | None = None  # of the end, when the servers that are left are killed
         self._ending = False
-        self._ended = False  # a server has read the connection's end
+        self.ended = False  # the mount: a server has read the connection's end
 
     # --- what happens -----------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Starts the servers; returns when all are ready. Raises StartError, and then the mount is off again."""
+        """Starts the servers; returns when all are ready, or when the mount has already ended (``over``). Raises
+        StartError, and then the mount is off again."""
         for worker in range(len(self.devices)):  # the first alone: INIT is answered by one
             instance = self.launch(worker)
             end = time.monotonic() + _STARTUP_SECONDS
-            while not instance.ready:
+            while not instance.ready and not self.ended:
                 if instance not in self.instances or time.monotonic() > end:
                     message = instance.message or "the server ended before the mount was ready"
                     status = instance.status
@@ -167,7 +168,7 @@ class Supervisor:
 
     @property
     def over(self) -> bool:
-        return not self.instances and not self._due and (self._ended or self._ending)
+        return not self.instances and not self._due and (self.ended or self._ending)
 
     # --- servers ----------------------------------------------------------------------------
 
@@ -227,10 +228,10 @@ class Supervisor:
                 self._redeliver(instance)
             self.board.clear(instance.bench)
         elif code == 0:
-            self._ended = True
+            self.ended = True
             if self._deadline is None:
                 self._deadline = time.monotonic() + _LAST_SECONDS
-        elif not self._ending and not self._ended:
+        elif not self._ending and not self.ended:
             self._crashed(instance, code)
 
     def _crashed(self, instance: Instance, code: int) -> None:
@@ -315,7 +316,7 @@ class Supervisor:
         while any(not instance.ready for instance in new):
             self.turn(0.5)
             lost = [i for i in new if i not in self.instances]
-            if lost or time.monotonic() > end or self._ending or self._ended:
+            if lost or time.monotonic() > end or self._ending or self.ended:
                 self._dismiss(new)
                 return next((i.message for i in lost if i.message), "the new server did not become ready")
         self.start = start

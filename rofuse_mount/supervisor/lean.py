@@ -35,6 +35,7 @@ def continue_lean(supervisor: Supervisor, title: str, state: dict[str, Any]) -> 
         "instances": [instance.to_json() for instance in supervisor.instances],
         "ending": supervisor.ending.to_json(),
         "restarts": supervisor.restarts,
+        "ended": supervisor.ended,
     }
     fd = os.memfd_create("rofuse-supervisor")
     os.write(fd, json.dumps(state).encode())
@@ -87,7 +88,7 @@ def _supervise(state: dict[str, Any]) -> int:
         server_start(state),
         _log(state["log"]),
     )
-    supervisor.restarts = state["restarts"]
+    supervisor.restarts, supervisor.ended = state["restarts"], state["ended"]
     for known in state["instances"]:
         supervisor.adopt(Instance.from_json(known))
     if state["listener"] >= 0:

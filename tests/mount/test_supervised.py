@@ -105,9 +105,7 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-def _supervise(
-    sink: int, log: Path, path: Path, filesystem: Filesystem, arguments: dict[str, Any]
-) -> None:
+def _supervise(sink: int, log: Path, path: Path, filesystem: Filesystem, arguments: dict[str, Any]) -> None:
     status = 1
     try:
         with log.open("a") as lines:

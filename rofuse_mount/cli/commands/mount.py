@@ -142,6 +142,9 @@ class _Request:
             supervisor.begin()
         except StartError as error:
             raise outcome.Failure(f"{outcome.show(self.mountpoint)}: {error}") from error
+        if process is not None and supervisor.ended:
+            supervisor.run()
+            raise outcome.Failure(f"{outcome.show(self.mountpoint)}: it was unmounted before it was ready")
         if process is not None:
             try:
                 process.ready()

@@ -1,0 +1,103 @@
+"""Live mounts, asked: what ``status`` and ``takeover`` have in common."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from typing import Any
+
+from rofuse_mount import figures, mounting, runtime
+from rofuse_mount.cli import outcome
+
+_ANSWER_SECONDS = 2.0
+_MESSAGE_MAX = 1 << 18
+_NEW = {"server_pid": None, "worker_pids": [], "restarts": 0, "takeovers": 0}
+KEYS = (
+    "source mountpoint fstype supervisor_pid server_pid worker_pids started restarts takeovers requests pushed cache rss"
+).split()
+
+
+class LiveMount:
+    """A mount whose supervisor or servers live: its number, the user whose it is, and what was said of it."""
+
+    def __init__(self, minor: int, uid: int, facts: dict[str, Any]) -> None:
+        self.minor, self.uid, self.facts = minor, uid, facts
+
+    def status(self) -> dict[str, Any]:
+        """Everything under ``KEYS``. Servers that do not answer in time are left out of the figures."""
+        facts, lines = self._ask_status()
+        known = _NEW | self.facts | facts | figures.together(lines)
+        processes = {known["supervisor_pid"], *known["worker_pids"]}
+        known["rss"] = sum(map(_resident, processes))
+        return {key: known[key] for key in KEYS}
+
+    def _ask_status(self) -> tuple[dict[str, Any], list[bytes]]:
+        lines = []
+        connection = runtime.ask(self.minor, b"status", self.uid)
+        if connection is None:
+            return {}, []
+        with connection:
+            connection.settimeout(_ANSWER_SECONDS)
+            try:
+                while line := connection.recv(_MESSAGE_MAX):
+                    lines.append(line)
+            except OSError:
+                pass  # a server that is busy or stopped
+        return (json.loads(lines[0]), lines[1:]) if lines else ({}, [])
+
+
+def every() -> list[LiveMount]:
+    """The live mounts of this user; for root, of everybody who has a mount in the table."""
+    from rofuse_mount import mountinfo
+
+    users = {os.getuid()}
+    if os.getuid() == 0:
+        users |= {user_of(entry) for entry in mountinfo.read() if entry.fstype.startswith(b"fuse")}
+    return [LiveMount(minor, uid, facts) for uid in sorted(users) for minor, facts in runtime.live(uid)]
+
+
+def at(mountpoint: str) -> LiveMount:
+    """The live mount at a path. Raises Failure."""
+    path, entry = mounting.find_mount(mountpoint)
+    shown = outcome.show(os.fsdecode(path))
+    if entry is None:
+        raise mounting.MountpointError(f"{shown} is not a mountpoint")
+    uid = user_of(entry)
+    facts = runtime.read(entry.minor, uid)
+    if facts is None:
+        whose = "" if uid in (os.getuid(), 0) else f" of this user, but of user {uid}"
+        raise mounting.MountpointError(f"{shown} is not a live mount of rofuse-mount{whose}")
+    return LiveMount(entry.minor, uid, facts)
+
+
+def user_of(entry: Any) -> int:
+    """Who has mounted it."""
+    return next((int(o[8:]) for o in entry.super_options if o.startswith(b"user_id=")), os.getuid())
+
+
+def request_spec(mount: LiveMount) -> tuple[dict[str, Any], list[int]]:
+    """What the servers of a mount are started from: facts, and the descriptors that ``keep`` numbers. Raises
+    Failure."""
+    connection = runtime.ask(mount.minor, b"spec", mount.uid)
+    if connection is not None:
+        with connection:
+            connection.settimeout(_ANSWER_SECONDS)
+            try:
+                message, descriptors, _, _ = socket.recv_fds(
+                    connection, _MESSAGE_MAX, 64, socket.MSG_CMSG_CLOEXEC
+                )
+                if message:
+                    return json.loads(message), list(descriptors)
+            except OSError:
+                pass  # said below
+    raise outcome.Failure(f"{outcome.show(mount.facts['mountpoint'])}: its supervisor does not answer")
+
+
+def _resident(pid: int | None) -> int:
+    """Bytes of memory that a process has; 0 for none."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0
