@@ -12,10 +12,11 @@ from rofuse_mount.cli import outcome
 
 _ANSWER_SECONDS = 2.0
 _MESSAGE_MAX = 1 << 18
-_NEW = {"server_pid": None, "worker_pids": [], "restarts": 0, "takeovers": 0}
+_NEW: dict[str, Any] = {"server_pid": None, "worker_pids": [], "restarts": 0, "takeovers": 0}
 KEYS = (
-    "source mountpoint fstype supervisor_pid server_pid worker_pids started restarts takeovers requests pushed cache rss"
-).split()
+    *("source", "mountpoint", "fstype", "supervisor_pid", "server_pid", "worker_pids", "started", "restarts"),
+    *("takeovers", "requests", "pushed", "cache", "rss"),
+)
 
 
 class LiveMount:

@@ -10,9 +10,9 @@ A server gets a ``Seat``: a descriptor of the connection, the board, its bench t
     supervisor to server   L                leave: each thread after one more request
                            S + descriptor   write your figures to it, as one line of JSON
 
-A request that was delivered before is looked up among those that servers died at. One that several died at is
-answered by one thread at a time, so that the one which kills is told from those that were only there too; one that
-too many died at is answered EIO, and the others live.
+A request that was delivered before is looked up among those that servers died at. These are answered one at a time, so
+that the one which kills is told from those that were only there too; one that too many servers died at is answered
+EIO, and the others live.
 
 Rules
 - The channel's end is the supervisor's death. The server goes on, and ends the mount itself when its time comes.
@@ -31,8 +31,7 @@ from rofuse_mount.supervisor.board import RESENT, THREADS, Board
 READY, FAILED, END = b"R", b"F", b"E"
 LEAVE, FIGURES = b"L", b"S"
 
-SUSPECTED = 2  # deaths after which a request is answered with no other suspect beside it
-GIVEN_UP = 5  # deaths after which it is answered EIO
+GIVEN_UP = 4  # deaths at a request after which it is answered EIO
 OUT_OF_MEMORY = 71  # exit status
 
 _MESSAGE_MAX = 4096
@@ -80,7 +79,7 @@ class Post:
         slots, slot = (self._bench, place) if place is not None else (memoryview(bytearray(8)).cast("Q"), 0)
         for request in requests:
             unique = head[1]
-            if unique >= RESENT and (deaths := self.board.deaths(unique)) >= SUSPECTED:
+            if unique >= RESENT and (deaths := self.board.deaths(unique)):
                 if deaths >= GIVEN_UP:
                     _warn("opcode %d is answered EIO: %d servers died at this request", request[4], deaths)
                     refuse(request)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import faulthandler
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -17,8 +19,10 @@ from typing import Any
 import pytest
 
 from rofuse_mount import mounting, negotiation, supervised
+from rofuse_mount import supervisor as supervisor_module
 from rofuse_mount.filesystem import Filesystem
 from rofuse_mount.records import Context, MountOptions
+from rofuse_mount.supervisor import post
 from rofuse_mount.wire import InitFlag
 from tests.mount.conftest import eventually, shell, table_entry
 from tests.mount.test_server_mounts import Memory
@@ -35,7 +39,8 @@ class Fragile(Memory):
     def read(self, ctx: Context, ino: int, fh: int, offset: int, size: int) -> Any:
         name = self.files[ino - 2][0]
         if name == "crash":
-            os.kill(os.getpid(), signal.SIGSEGV)
+            faulthandler.disable()
+            signal.pthread_kill(threading.get_ident(), signal.SIGSEGV)
         if name == "abort":
             os._exit(3)
         if name == "memory":
@@ -108,6 +113,7 @@ def is_gone(pid: int) -> bool:
 def _supervise(sink: int, log: Path, path: Path, filesystem: Filesystem, arguments: dict[str, Any]) -> None:
     status = 1
     try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
         with log.open("a") as lines:
 
             def write(line: str) -> None:
@@ -149,34 +155,162 @@ def original(folder: Path) -> Path:
     return path
 
 
-DROP = "import os; fd = os.open({path!r}, os.O_RDONLY); os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)"
+READER = """
+import os, sys
+path, original, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
+wanted = open(original, "rb").read()
+for _ in range(rounds):
+    fd = os.open(path, os.O_RDONLY)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)  # of a cache that has it, nothing would be asked
+    for offset in range(0, len(wanted), 1 << 20):
+        assert os.pread(fd, 1 << 20, offset) == wanted[offset : offset + (1 << 20)], offset
+    os.close(fd)
+"""
 
 
-def comparing(path: Path, original: Path, rounds: int) -> subprocess.Popen[str]:
-    """Compares again and again, each time past the page cache."""
+def reading(path: Path, original: Path, rounds: int) -> subprocess.Popen[str]:
+    """A process that reads and compares again and again."""
     return subprocess.Popen(
-        [
-            "sh",
-            "-c",
-            f"for i in $(seq {rounds}); do dd if='{path}' iflag=nocache count=0 status=none; cmp '{path}' '{original}' || exit 1; done",
-        ],
+        [sys.executable, "-I", "-S", "-c", READER, str(path), str(original), str(rounds)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
 
 
+def assert_undisturbed(reader: subprocess.Popen[str]) -> None:
+    assert (reader.communicate(timeout=60)[0], reader.returncode) == ("", 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+@pytest.mark.parametrize("workers", [1, 3])
 def test_readers_do_not_notice_that_servers_are_killed(
-    supervise: Supervise, mountpoint: Path, original: Path
+    number: int, workers: int, supervise: Supervise, mountpoint: Path, original: Path
 ) -> None:
-    mount = supervise(Fragile())
-    reader = comparing(mountpoint / "big", original, 12)
+    mount = supervise(Fragile(), workers=workers)
+    assert len(mount.servers()) == workers
+    readers = [reading(mountpoint / "big", original, 4) for _ in range(2)]
     kills = 0
-    while reader.poll() is None:
-        kills += mount.kill_server()
-        time.sleep(random.uniform(0.01, 0.1))
-    assert reader.communicate()[0] == ""
-    assert reader.returncode == 0
-    assert kills >= 3
+    while any(reader.poll() is None for reader in readers):
+        kills += mount.kill_server(number)
+        time.sleep(random.uniform(0.02, 0.1))
+    for reader in readers:
+        assert_undisturbed(reader)
+    assert kills
+    assert "is started again" in mount.log.read_text()
     assert shell("umount", mountpoint).returncode == 0
     assert eventually(mount.ended) and mount.status == 0
+
+
+@pytest.mark.parametrize("name", ["crash", "abort", "memory"])
+def test_a_request_that_kills_every_server_is_answered_eio(
+    name: str, supervise: Supervise, mountpoint: Path, original: Path
+) -> None:
+    mount = supervise(Fragile())
+    reader = reading(mountpoint / "big", original, 3)
+    result = shell("cat", mountpoint / name)
+    assert result.returncode == 1
+    assert "Input/output error" in result.stderr
+    assert_undisturbed(reader)
+    # The kernel asks twice: to read ahead, and for the one page that it needs when that has failed.
+    assert mount.log.read_text().count("is started again") in (post.GIVEN_UP, 2 * post.GIVEN_UP)
+
+
+def test_a_request_that_is_there_when_others_kill_is_answered(
+    supervise: Supervise, mountpoint: Path
+) -> None:
+    """It takes longer than servers live while the other one is tried: it must not be taken for the one that kills."""
+
+    class Slow(Fragile):
+        def read(self, ctx: Context, ino: int, fh: int, offset: int, size: int) -> Any:
+            if self.files[ino - 2][0] == "slow":
+                time.sleep(0.3)
+            return super().read(ctx, ino, fh, offset, size)
+
+    supervise(Slow(slow=b"patience"))
+    slow = subprocess.Popen(["cat", mountpoint / "slow"], stdout=subprocess.PIPE, text=True)
+    time.sleep(0.1)
+    assert "Input/output error" in shell("cat", mountpoint / "crash").stderr
+    assert slow.communicate(timeout=60)[0] == "patience"
+
+
+def test_without_resend_requests_in_flight_fail_and_the_mount_stays(
+    supervise: Supervise, mountpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(negotiation, "_WANTED", negotiation._WANTED & ~InitFlag.HAS_RESEND)
+    mount = supervise(Fragile(), options=MountOptions(threads=2))
+    result = shell("cat", mountpoint / "crash")
+    assert "Input/output error" in result.stderr
+    assert shell("cmp", mountpoint / "big", mountpoint / "big").returncode == 0
+    assert shell("cat", mountpoint / "crash").returncode == 1
+    assert "is started again" in mount.log.read_text()
+    assert shell("cat", mountpoint / "abort").returncode == 1
+    assert shell("umount", mountpoint).returncode == 0
+    assert eventually(mount.ended) and mount.status == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("whom", ["supervisor", "server"])
+def test_a_signal_ends_the_mount_cleanly(
+    whom: str, number: int, supervise: Supervise, mountpoint: Path
+) -> None:
+    mount = supervise(Fragile())
+    (server,) = mount.servers()
+    os.kill(mount.pid if whom == "supervisor" else server, number)
+    assert eventually(mount.ended) and mount.status == 0
+    assert table_entry(mountpoint) is None
+    assert is_gone(server)
+
+
+def test_the_mount_outlives_its_supervisor(supervise: Supervise, mountpoint: Path, original: Path) -> None:
+    mount = supervise(Fragile())
+    (server,) = mount.servers()
+    reader = reading(mountpoint / "big", original, 2)
+    os.kill(mount.pid, signal.SIGKILL)
+    assert eventually(mount.ended)
+    assert_undisturbed(reader)
+    os.kill(server, signal.SIGTERM)
+    assert eventually(lambda: is_gone(server))
+    assert table_entry(mountpoint) is None
+
+
+def test_a_stopped_server_is_not_waited_for_at_the_end(supervise: Supervise, mountpoint: Path) -> None:
+    mount = supervise(Fragile())
+    (server,) = mount.servers()
+    os.kill(server, signal.SIGSTOP)
+    os.kill(mount.pid, signal.SIGTERM)
+    assert eventually(mount.ended) and mount.status == 0
+    assert is_gone(server)
+    assert table_entry(mountpoint) is None
+
+
+def test_a_filesystem_that_cannot_begin_is_said_and_leaves_nothing(fuse: None, mountpoint: Path) -> None:
+    class Refusing(Memory):
+        def init(self, ctx: Context, config: object) -> None:
+            raise OSError(errno.ENOTSUP, "not today")
+
+    supervisor = Supervised(mountpoint, Refusing(), {})
+    try:
+        assert "StartError" in supervisor.report
+        assert "not today" in supervisor.report
+        assert eventually(supervisor.ended)
+        assert table_entry(mountpoint) is None
+    finally:
+        supervisor.close()
+
+
+def test_a_server_that_cannot_begin_again_ends_the_mount_in_the_end(
+    supervise: Supervise, mountpoint: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Once(Fragile):
+        def init(self, ctx: Context, config: object) -> None:
+            if (folder / "begun").exists():
+                raise OSError(errno.ENOTSUP, "not again")
+            (folder / "begun").touch()
+
+    monkeypatch.setattr(supervisor_module, "_LONGEST_PAUSE", 0.01)
+    mount = supervise(Once())
+    assert mount.kill_server()
+    assert eventually(mount.ended)
+    assert table_entry(mountpoint) is None
+    assert "not again" in mount.log.read_text()
