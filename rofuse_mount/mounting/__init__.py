@@ -61,6 +61,7 @@ __all__ = [
     "abort",
     "canonical",
     "check_mountpoint",
+    "clear_dead",
     "is_dead",
     "is_mounted",
     "make_mountpoint",
@@ -200,6 +201,16 @@ def is_dead(path: bytes) -> bool:
     except OSError as error:
         return error.errno in _DEAD
     return False
+
+
+def clear_dead(path: bytes) -> bytes:
+    """Takes our dead mounts, one on top of the other, off a canonical path. Returns the source of the topmost, nothing
+    where there was none. Raises MountError."""
+    cleared = b""
+    while (entry := mountinfo.find(path)) is not None and entry.ours and is_dead(path):
+        cleared = cleared or entry.source
+        unmount(path, lazy=True)
+    return cleared
 
 
 def check_mountpoint(path: bytes, *, nonempty: bool = False) -> int:

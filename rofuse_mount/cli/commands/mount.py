@@ -74,6 +74,12 @@ class _Request:
     def check(self) -> None:
         """What can be told before an archive is read, perhaps for minutes."""
         path = mounting.canonical(self.mountpoint)
+        dead = mounting.clear_dead(path)
+        if dead:
+            was = outcome.show(os.fsdecode(dead))
+            outcome.say(
+                f"{outcome.show(self.mountpoint)} was a dead mount of {was}, whose server is gone; it is cleared"
+            )
         if os.path.lexists(path) or not os.path.isdir(os.path.dirname(path)):
             mounting.check_mountpoint(path, nonempty="nonempty" in self.fuse)
         mounting.way(auto_unmount="auto_unmount" in self.fuse)

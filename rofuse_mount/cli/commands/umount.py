@@ -28,13 +28,15 @@ def COMMAND(mountpoints: tuple[str, ...], wait: bool, lazy: bool, quiet: bool) -
 
 
 def _unmount(mountpoint: str, wait: bool, lazy: bool) -> None:
-    _path, entry = mounting.find_mount(mountpoint)
+    path, entry = mounting.find_mount(mountpoint)
     farewell, fstype = None, None
     if entry is not None:
         user = next((int(o[8:]) for o in entry.super_options if o.startswith(b"user_id=")), os.getuid())
         if runtime.read(entry.minor, user) is not None:
             fstype = entry.fstype  # ours, whatever -o subtype made of its type
             farewell = runtime.Farewell(entry.minor, user) if wait else None
+        elif entry.fstype.startswith(b"fuse") and mounting.is_dead(path):
+            fstype, lazy = entry.fstype, True
     if fstype is None:
         mounting.unmount(mountpoint, lazy=lazy)
     else:
