@@ -138,11 +138,15 @@ def python_path() -> list[str]:
     return [os.path.dirname(os.path.dirname(file)) for file in files]
 
 
-def serve(seat: Seat, spec: Spec, filesystem: ArchiveFilesystem, on_ready: Any = None) -> int:
-    """Serves until the mount ends; returns the process's exit status."""
+def serve(
+    seat: Seat, spec: Spec, filesystem: ArchiveFilesystem, on_ready: Any = None, *, alone: bool = True
+) -> int:
+    """Serves until the mount ends; returns the process's exit status. ``alone`` as in ``supervised.serve``."""
     bound_heaps()
     ending = Ending.from_json(spec.ending)
-    return supervised.serve(seat, filesystem, spec.mount_options(), ending=ending, on_ready=on_ready)
+    return supervised.serve(
+        seat, filesystem, spec.mount_options(), ending=ending, on_ready=on_ready, alone=alone
+    )
 
 
 def main(words: list[str]) -> int:

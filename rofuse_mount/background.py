@@ -49,6 +49,14 @@ class Parent:
         how = f"signal {-code}" if code < 0 else f"status {code}"
         return max(code, 1), f"the server ended with {how} before the mount was ready"
 
+    def end(self) -> None:
+        """Tells the child to end, when it has been waited for, and returns when it has."""
+        self._terminate()
+        try:
+            os.waitpid(self._pid, 0)
+        except ChildProcessError:
+            return
+
     def _read(self) -> bytes:
         report = b""
         while len(report) < _MESSAGE_MAX and (more := os.read(self._pipe, _MESSAGE_MAX)):

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 Handle: TypeAlias = Callable[[memoryview], Sequence[Buffer] | None]
 
 _THREADS = 4
-_ENDED, _READY = 0, 255  # events; a number between them is a signal's
+_ENDED, _ORPHANED, _READY = 0, 254, 255  # events; a number between them is a signal's
 _OPCODE_AT = 4  # in a request; its low byte is enough
 _RESUMED_MAX_WRITE = 1 << 20  # what another server may have negotiated; pages that are not used cost nothing
 
@@ -166,6 +166,9 @@ class Server:
             while (event := self._next_event()) != _ENDED:
                 if event == _READY:
                     self._ready()
+                elif event == _ORPHANED:
+                    self._leave()
+                    break
                 elif event in ending:
                     caught = event
                     if self._post is None or not self._post.ask_end():
@@ -190,6 +193,8 @@ class Server:
                 post.attend(self._figures)
             if self._events in readable:
                 break
+            if not post.supervised and not post.alone:
+                return _ORPHANED
         return os.read(self._events, 1)[0]
 
     def _ready(self) -> None:

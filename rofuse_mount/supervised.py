@@ -31,11 +31,13 @@ def serve(
     *,
     ending: Ending | None = None,
     on_ready: Callable[[], None] | None = None,
+    alone: bool = True,
 ) -> int:
     """Serves from a supervisor's seat until the mount ends; returns the exit status of the process. ``on_ready`` is
-    called when the mount is usable, before the supervisor is told. For the main thread."""
+    called when the mount is usable, before the supervisor is told. ``alone``: whether it goes on when the supervisor
+    has died; else it ends the mount then. For the main thread."""
     options = options or MountOptions()
-    post = Post(seat)
+    post = Post(seat, alone=alone)
     device = Device(seat.device)
     engine = Engine(filesystem, options, backing=device.backing_open)
     engine.exhausted = post.out_of_memory

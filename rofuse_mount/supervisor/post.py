@@ -15,7 +15,8 @@ that the one which kills is told from those that were only there too; one that t
 EIO, and the others live.
 
 Rules
-- The channel's end is the supervisor's death. The server goes on, and ends the mount itself when its time comes.
+- The channel's end is the supervisor's death. The server goes on, and ends the mount itself when its time comes, or
+  at once if it is not to serve ``alone``.
 - Memory that has run out ends the server: the next one has it again, and the request with it.
 """
 
@@ -53,7 +54,8 @@ class Seat:
 class Post:
     """The seat, taken. ``negotiated``: what an earlier server has agreed with the kernel, empty for the first."""
 
-    def __init__(self, seat: Seat) -> None:
+    def __init__(self, seat: Seat, *, alone: bool = True) -> None:
+        self.alone = alone
         self.board = Board(seat.board)
         self.negotiated = self.board.negotiated
         self.leaving = False

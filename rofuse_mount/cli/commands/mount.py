@@ -57,12 +57,12 @@ def COMMAND(ctx: click.Context, /, source: str, mountpoint: str, **options: Any)
     """
     fuse, own = fuse_options.parse(options["texts"], ctx.command)
     options |= own
-    request = _Request(source, mountpoint, fuse, options)
+    request = Request(source, mountpoint, fuse, options)
     request.check()
     request.carry_out()
 
 
-class _Request:
+class Request:
     """One mount, as it was asked for."""
 
     def __init__(self, source: str, mountpoint: str, fuse: dict[str, Any], options: dict[str, Any]) -> None:
@@ -92,7 +92,7 @@ class _Request:
     def carry_out(self) -> None:
         opened = open_source(self.source, self.options)
         opened.tell(self.source, self.options)
-        spec = self._spec(opened)
+        spec = self.spec(opened)
         try:
             filesystem = spec.filesystem(opened.archive)
         except NotADirectoryError as error:
@@ -178,7 +178,8 @@ class _Request:
             "identity": archive_server.identity(spec.archive),
         }
 
-    def _spec(self, opened: Opened) -> archive_server.Spec:
+    def spec(self, opened: Opened) -> archive_server.Spec:
+        """What its servers are started from, but for the mount itself."""
         options = self._mount_options()
         return archive_server.Spec(
             source=opened.archive.source.path,
