@@ -19,6 +19,7 @@ from rofuse_mount.filesystem import Filesystem
 from rofuse_mount.mounting.ending import Ending
 from rofuse_mount.records import MountOptions
 from rofuse_mount.server import ServeError, Server, attach
+from rofuse_mount.sharing import clone_multiple
 from rofuse_mount.supervisor import Board, Post, Seat, StartError, Supervisor, forking
 
 __all__ = ["StartError", "Supervisor", "mount", "serve"]
@@ -83,4 +84,4 @@ def mount(
 
 def devices_of(fd: int, workers: int) -> list[int]:
     """A descriptor of the connection for each worker."""
-    return [fd, *(Device(fd).clone().fd for _ in range(workers - 1))]
+    return [fd, *clone_multiple(fd, workers - 1)]

@@ -69,7 +69,7 @@ def die_with_parent() -> None:
     _libc().prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
 
 
-def _not_permitted(reason: str) -> NotPermittedError:
+def _not_permitted(reason: str | None) -> NotPermittedError:
     return NotPermittedError(
         f"a private user and mount namespace is not permitted here ({reason}); the administrator can allow it"
         " (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns), or install fuse3"

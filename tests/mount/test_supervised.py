@@ -216,9 +216,7 @@ def test_a_request_that_kills_every_server_is_answered_eio(
     assert mount.log.read_text().count("is started again") in (post.GIVEN_UP, 2 * post.GIVEN_UP)
 
 
-def test_a_request_that_is_there_when_others_kill_is_answered(
-    supervise: Supervise, mountpoint: Path
-) -> None:
+def test_a_request_that_is_there_when_others_kill_is_answered(supervise: Supervise, mountpoint: Path) -> None:
     """It takes longer than servers live while the other one is tried: it must not be taken for the one that kills."""
 
     class Slow(Fragile):

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 import click
 
-from rofuse_mount import archive_server, background, mounting, supervised
+from rofuse_mount import archive_server, background, mounting
 from rofuse_mount.archive_fs import ArchiveFilesystem
 from rofuse_mount.cli import fuse_options, outcome
 from rofuse_mount.cli.commands.mount import Request
@@ -48,7 +48,9 @@ _NO_SERVING = {"debug_json": False, "debug": False, "foreground": False, "log_fi
 @click.argument("source", metavar="SOURCE")
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] CMD...")
 @click.pass_context
-def COMMAND(ctx: click.Context, /, source: str, words: tuple[str, ...], at: str | None, **options: Any) -> int:
+def COMMAND(
+    ctx: click.Context, /, source: str, words: tuple[str, ...], at: str | None, **options: Any
+) -> int:
     """Run CMD with the archive SOURCE mounted where only CMD sees it: in a user and mount namespace of its own.
 
     Without --at on a temporary directory, which is CMD's working directory. Its path is in $ROFUSE_MOUNTPOINT. The exit
@@ -107,12 +109,18 @@ def _filesystem(spec: archive_server.Spec, archive: Any, source: str) -> Archive
 
 
 def _supervise(
-    process: background.Child, spec: archive_server.Spec, filesystem: ArchiveFilesystem, folder: bytes, made: bool
+    process: background.Child,
+    spec: archive_server.Spec,
+    filesystem: ArchiveFilesystem,
+    folder: bytes,
+    made: bool,
 ) -> int:
     """Mounts, serves until this process is told to end or its parent has ended, and leaves nothing behind."""
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     try:
-        mounted, _ = attach(folder, spec.mount_options(), nonempty=True, auto_unmount=False, make_mountpoint=False)
+        mounted, _ = attach(
+            folder, spec.mount_options(), nonempty=True, auto_unmount=False, make_mountpoint=False
+        )
         ending = Ending.of(mounted, made=made)
         spec.ending = ending.to_json()
 
