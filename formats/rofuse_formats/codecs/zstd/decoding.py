@@ -86,16 +86,18 @@ class Stretch:
         try:
             return self._reader.read(size)
         except self._error as error:
-            raise self._damaged(error) from error
+            raise self._failure(error) from error
 
     def readinto(self, buffer: bytearray | memoryview) -> int:
         """As ``read``, into ``buffer``; returns the number of bytes."""
         try:
             return self._reader.readinto(buffer)
         except self._error as error:
-            raise self._damaged(error) from error
+            raise self._failure(error) from error
 
-    def _damaged(self, error: Exception) -> DamagedError:
+    def _failure(self, error: Exception) -> Exception:
+        if "Allocation error" in str(error):  # nothing is wrong with the archive
+            return MemoryError("zstd cannot allocate memory")
         reason = str(error).rpartition(": ")[2]
         place = self._input.position
         return DamagedError(f"zstd data is damaged before offset {place}: {reason}", place)
