@@ -3,11 +3,11 @@
 Strategy
 The process that has mounted and whose servers are ready executes Python anew in its own place: pid, children,
 descriptors and blocked signals stay, the memory goes. What the supervisor must know goes with it through a memory
-file (``continue_lean``); ``main`` is what the fresh interpreter runs. Servers that it starts later are programs of
+file (``supervise``); ``main`` is what the fresh interpreter runs. Servers that it starts later are programs of
 their own.
 
 Rules
-- Signals that end the mount are blocked by who calls ``continue_lean``, and unblocked when they are handled again.
+- Signals that end the mount are blocked by who calls ``supervise``, and unblocked when they are handled again.
 - Only what is imported here and in this package's small modules is in memory; what the end needs is imported then.
 """
 
@@ -26,10 +26,24 @@ _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__
 _CODE = "import sys; sys.path.insert(0, {root!r}); from rofuse_mount.supervisor.lean import main; main()"
 
 
-def continue_lean(supervisor: Supervisor, title: str, state: dict[str, Any]) -> NoReturn:
-    """Never returns, but by OSError. ``title``: what a list of processes shows. ``state``: ``command``, ``keep`` and
-    ``path`` for servers started later (``server_start``), ``facts``, ``listener`` (``Desk``; -1 for none), ``log``."""
-    state |= {
+def supervise(supervisor: Supervisor, title: str, state: dict[str, Any]) -> NoReturn:
+    """Supervises until the mount ends, then exits. Where no fresh interpreter can be had (it was executed by a user
+    who cannot any more, it has been removed), this one goes on, and servers are started as before. ``title``: what a
+    list of processes shows. ``state``: ``command``, ``keep`` and ``path`` for servers started later
+    (``server_start``), ``facts``, ``listener`` (``Desk``; -1 for none), ``log`` (-1: syslog)."""
+    try:
+        _continue_lean(supervisor, title, state)
+    except OSError as error:
+        supervisor.log = _log(state["log"])
+        supervisor.log(f"the supervisor cannot be started afresh ({error.strerror}) and needs more memory")
+    if state["listener"] >= 0:
+        Desk(supervisor, state["listener"], state).open()
+    supervisor.run_until_signal()
+    os._exit(0)
+
+
+def _continue_lean(supervisor: Supervisor, title: str, state: dict[str, Any]) -> NoReturn:
+    state = state | {
         "devices": supervisor.devices,
         "board": supervisor.board.fd,
         "instances": [instance.to_json() for instance in supervisor.instances],
@@ -50,11 +64,15 @@ def continue_lean(supervisor: Supervisor, title: str, state: dict[str, Any]) -> 
         *state["keep"],
     ]
     kept += [instance.channel.fileno() for instance in supervisor.instances]
-    for descriptor in kept:
-        if descriptor >= 0:
-            os.set_inheritable(descriptor, True)
     code = _CODE.format(root=_ROOT)
-    os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", code, str(fd), "rofuse-mount", title])
+    kept = [descriptor for descriptor in kept if descriptor >= 0]
+    for descriptor in kept:
+        os.set_inheritable(descriptor, True)
+    try:
+        os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", code, str(fd), "rofuse-mount", title])
+    finally:
+        for descriptor in kept:
+            os.set_inheritable(descriptor, False)
 
 
 def server_start(state: dict[str, Any]) -> Any:

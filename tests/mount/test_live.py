@@ -263,3 +263,25 @@ def test_an_ordinary_user_runs(run: Rofuse, user: int, monkeypatch: pytest.Monke
         [str(user), "orchard", str(user)],
         3,
     )
+
+
+def test_an_ordinary_user_s_mount(rofuse: Rofuse, user: int) -> None:
+    """Through fusermount3. The interpreter cannot be executed again by that user, so the supervisor stays as it is."""
+    rofuse.folder.chmod(0o777)
+    archive, mountpoint = rofuse.folder / "a.tar.zst", rofuse.folder / "users"
+    shutil.copy(SAMPLE, archive)
+    result = as_user(rofuse, user, archive, mountpoint)
+    assert (result.returncode, result.stderr) == (0, "")
+    (entry,) = rofuse.mounts()
+    assert b"user_id=%d" % user in entry.super_options
+    assert shell("ls", mountpoint, uid=user).stdout == "orchard\n"
+    (found,) = status(rofuse, mountpoint)
+    os.kill(found["server_pid"], signal.SIGKILL)  # type: ignore[arg-type]
+    assert shell("cat", mountpoint / "orchard" / "README", uid=user).returncode == 0
+    (found,) = status(rofuse, mountpoint)
+    assert found["restarts"] == 1
+    assert "another user" in failed(rofuse("takeover", mountpoint), 15)
+    assert as_user(rofuse, user, "umount", "--wait", mountpoint).returncode == 0
+    assert rofuse.mounts() == []
+    assert not mountpoint.exists()
+    assert is_gone(found["supervisor_pid"])  # type: ignore[arg-type]

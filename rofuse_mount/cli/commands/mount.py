@@ -157,7 +157,7 @@ class Request:
             except BrokenPipeError:
                 supervisor.end()  # nobody waits for it any more
         state = archive_server.lasting(spec, registration.fd, ending.guard[1])
-        lean.continue_lean(
+        lean.supervise(
             supervisor,
             os.fsdecode(mounted.mountpoint),
             state
