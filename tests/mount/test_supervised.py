@@ -22,7 +22,7 @@ from rofuse_mount import mounting, negotiation, supervised
 from rofuse_mount import supervisor as supervisor_module
 from rofuse_mount.filesystem import Filesystem
 from rofuse_mount.records import Context, MountOptions
-from rofuse_mount.supervisor import post
+from rofuse_mount.supervisor import Post, Seat, forking, post
 from rofuse_mount.wire import InitFlag
 from tests.mount.conftest import eventually, shell, table_entry
 from tests.mount.test_server_mounts import Memory
@@ -39,7 +39,6 @@ class Fragile(Memory):
     def read(self, ctx: Context, ino: int, fh: int, offset: int, size: int) -> Any:
         name = self.files[ino - 2][0]
         if name == "crash":
-            faulthandler.disable()
             signal.pthread_kill(threading.get_ident(), signal.SIGSEGV)
         if name == "abort":
             os._exit(3)
@@ -113,6 +112,7 @@ def is_gone(pid: int) -> bool:
 def _supervise(sink: int, log: Path, path: Path, filesystem: Filesystem, arguments: dict[str, Any]) -> None:
     status = 1
     try:
+        faulthandler.disable()  # of servers that are told to crash there is nothing to learn
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
         with log.open("a") as lines:
 
@@ -312,3 +312,50 @@ def test_a_server_that_cannot_begin_again_ends_the_mount_in_the_end(
     assert eventually(mount.ended)
     assert table_entry(mountpoint) is None
     assert "not again" in mount.log.read_text()
+
+
+@pytest.mark.parametrize("resend", [True, False])
+def test_a_take_over_leaves_the_new_servers_alone(
+    resend: bool, fuse: None, mountpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This process is the supervisor. Without RESEND the old server leaves as its threads have each answered one more
+    request."""
+    if not resend:
+        monkeypatch.setattr(negotiation, "_WANTED", negotiation._WANTED & ~InitFlag.HAS_RESEND)
+    supervisor = supervised.mount(mountpoint, Memory(), workers=2)
+    try:
+        supervisor.begin()
+        old = [instance.pid for instance in supervisor.instances]
+        assert supervisor.take_over(supervisor.start) == ""
+        assert supervisor.takeovers == 1
+
+        def left() -> bool:
+            assert shell("stat", "-f", mountpoint).returncode == 0  # STATFS: never answered from a cache
+            supervisor.turn(0.01)
+            return not any(instance.pid in old for instance in supervisor.instances)
+
+        assert eventually(left)
+        assert len(supervisor.instances) == 2
+        assert shell("cat", mountpoint / "hello").returncode == 0
+    finally:
+        supervisor.end()
+        supervisor.run()
+    assert table_entry(mountpoint) is None
+
+
+def test_a_take_over_that_fails_changes_nothing(fuse: None, mountpoint: Path) -> None:
+    def refuse(seat: Seat) -> int:
+        Post(seat).failed(1, "not I")
+        return 1
+
+    supervisor = supervised.mount(mountpoint, Memory())
+    try:
+        supervisor.begin()
+        old = supervisor.instances[0].pid
+        assert supervisor.take_over(forking(refuse)) == "not I"
+        assert [instance.pid for instance in supervisor.instances] == [old]
+        assert supervisor.takeovers == 0
+        assert shell("cat", mountpoint / "hello").returncode == 0
+    finally:
+        supervisor.end()
+        supervisor.run()
