@@ -28,8 +28,8 @@ class Source(Protocol):
 
 
 class FileSource:
-    """A regular file (or block device) as a Source. Owns its descriptor (``fd``, where it is open already), and closes it
-    when it is dropped."""
+    """A regular file (or block device) as a Source. Owns its descriptor (``fd``, where it is open already), and closes
+    it when it is dropped."""
 
     fd = -1
 

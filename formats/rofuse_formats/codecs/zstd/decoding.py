@@ -73,7 +73,7 @@ class Stretch:
                 dict_data=dictionary, max_window_size=min(max(max_window, 1 << 10), LARGEST_WINDOW)
             )
         except zstandard.ZstdError as error:  # a dictionary that is none
-            raise self._damaged(error) from error
+            raise self._failure(error) from error
         # The library's stubs want an IO; its code wants an object with read().
         self._reader = decompressor.stream_reader(
             self._input,  # type: ignore[arg-type]
