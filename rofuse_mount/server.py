@@ -107,16 +107,13 @@ class Server:
 
     def statistics(self) -> dict[str, counters.Latency]:
         """Count and latency of each opcode so far, by its name. From any thread."""
-        return counters.summary(self.tables())
-
-    def tables(self) -> list[counters.Table]:
-        return list(self._tables)
+        return counters.summary(list(self._tables))
 
     def _figures(self) -> str:
         """What the supervisor is told: one line of JSON."""
         from rofuse_mount import figures
 
-        return figures.line(self.tables(), self.engine.filesystem)
+        return figures.line(list(self._tables), self.engine.filesystem)
 
     def unmount(self, *, lazy: bool = False) -> None:
         """Takes the mount off, unless that has been done; ``serve`` then returns. From any thread or signal handler.
@@ -209,7 +206,7 @@ class Server:
     def _leave(self) -> None:
         """Ends the mount, politely first, and gives requests that are being answered the time to be."""
         if self._end is not None:
-            self._drain(self._end.take_off(_warn))
+            self._drain(self._end.take_off(_log().warning))
 
     def _drain(self, seconds: float) -> None:
         """Waits, but not for ever, until all threads have left."""
@@ -227,7 +224,7 @@ class Server:
         except Exception:
             _log().exception("the filesystem could not end cleanly")
         if self._end is not None and (self._post is None or not self._post.supervised):
-            self._end.clean_up(_warn)
+            self._end.clean_up(_log().warning)
         with self._lock:
             self._waiting = False
             if not self._threads:
@@ -393,10 +390,6 @@ def attach(
 
 def _note_signal(number: int, frame: object) -> None:
     """Nothing: the signal's number is in the pipe already."""
-
-
-def _warn(line: str) -> None:
-    _log().warning("%s", line)
 
 
 def _log(name: str = "rofuse_mount") -> Logger:
