@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from select import select
+from select import POLLIN, poll
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -185,7 +185,7 @@ class Server:
         """Sleeps until there is one; listens to the supervisor meanwhile."""
         post = self._post
         while post is not None and post.supervised:
-            readable = select([self._events, post.fileno()], [], [])[0]
+            readable = _readable((self._events, post.fileno()))
             if post.fileno() in readable:
                 post.attend(self._figures)
             if self._events in readable:
@@ -213,7 +213,7 @@ class Server:
         from time import monotonic
 
         end = monotonic() + seconds
-        while (left := end - monotonic()) > 0 and select([self._events], [], [], left)[0]:
+        while (left := end - monotonic()) > 0 and _readable((self._events,), left):
             if os.read(self._events, 1)[0] == _ENDED:
                 return
 
@@ -336,6 +336,15 @@ class Server:
             return reply
 
         return handle
+
+
+def _readable(descriptors: Iterable[int], seconds: float | None = None) -> list[int]:
+    """Those that have something to read, or their end; none when that lasts too long. Unlike ``select`` it takes any
+    descriptor, however many there are."""
+    poller = poll()
+    for fd in descriptors:
+        poller.register(fd, POLLIN)
+    return [fd for fd, _events in poller.poll(None if seconds is None else seconds * 1000)]
 
 
 def mount(
