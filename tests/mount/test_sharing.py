@@ -174,6 +174,8 @@ def test_clones_are_made_and_closed_together(workers: Workers) -> None:
     sharing.close_all(fds)
     with pytest.raises(OSError):
         sharing.close_all(fds)
+    null = os.open(os.devnull, os.O_RDWR)
     with pytest.raises(OSError):
-        sharing.clone_multiple(0, 2)
+        sharing.clone_multiple(null, 2)
+    os.close(null)
     assert set(os.listdir("/proc/self/fd")) == before
