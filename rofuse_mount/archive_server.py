@@ -138,15 +138,11 @@ def python_path() -> list[str]:
     return [os.path.dirname(os.path.dirname(file)) for file in files]
 
 
-def serve(
-    seat: Seat, spec: Spec, filesystem: ArchiveFilesystem, on_ready: Any = None, *, alone: bool = True
-) -> int:
-    """Serves until the mount ends; returns the process's exit status. ``alone`` as in ``supervised.serve``."""
+def serve(seat: Seat, spec: Spec, filesystem: ArchiveFilesystem, **arguments: Any) -> int:
+    """Serves until the mount ends; returns the process's exit status. ``arguments`` of ``supervised.serve``."""
     bound_heaps()
     ending = Ending.from_json(spec.ending)
-    return supervised.serve(
-        seat, filesystem, spec.mount_options(), ending=ending, on_ready=on_ready, alone=alone
-    )
+    return supervised.serve(seat, filesystem, spec.mount_options(), ending=ending, **arguments)
 
 
 def main(words: list[str]) -> int:

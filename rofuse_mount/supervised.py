@@ -32,11 +32,12 @@ def serve(
     *,
     ending: Ending | None = None,
     on_ready: Callable[[], None] | None = None,
+    on_told: Callable[[], None] | None = None,
     alone: bool = True,
 ) -> int:
     """Serves from a supervisor's seat until the mount ends; returns the exit status of the process. ``on_ready`` is
-    called when the mount is usable, before the supervisor is told. ``alone``: whether it goes on when the supervisor
-    has died; else it ends the mount then. For the main thread."""
+    called when the mount is usable, before the supervisor is told, ``on_told`` after that, for what can wait.
+    ``alone``: whether it goes on when the supervisor has died; else it ends the mount then. For the main thread."""
     options = options or MountOptions()
     post = Post(seat, alone=alone)
     device = Device(seat.device)
@@ -47,6 +48,8 @@ def serve(
         if on_ready is not None:
             on_ready()
         post.ready(engine.negotiated)
+        if on_told is not None:
+            on_told()
 
     try:
         if post.negotiated:

@@ -130,17 +130,16 @@ class Request:
         ending.files = registration.files
         spec.ending = ending.to_json()
 
-        def ready() -> None:
-            if process is not None:
-                process.follow()
-                spec.configure_log()
-
         def serve(seat: Seat) -> int:
             if registration.listener >= 0:
                 os.close(registration.listener)
             if process is None:
                 spec.configure_log()
-            return archive_server.serve(seat, spec, filesystem, ready)
+                return archive_server.serve(seat, spec, filesystem)
+            # Who waits for the mount need not wait for the log.
+            return archive_server.serve(
+                seat, spec, filesystem, on_ready=process.follow, on_told=spec.configure_log
+            )
 
         devices = supervised.devices_of(mounted.fd, spec.workers)
         supervisor = Supervisor(devices, Board.create(), ending, forking(serve), outcome.say)

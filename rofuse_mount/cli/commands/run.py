@@ -126,7 +126,7 @@ def _supervise(
 
         def serve(seat: Seat) -> int:
             spec.configure_log()
-            return archive_server.serve(seat, spec, filesystem, process.follow, alone=False)
+            return archive_server.serve(seat, spec, filesystem, on_ready=process.follow, alone=False)
 
         supervisor = Supervisor([mounted.fd], Board.create(), ending, forking(serve), outcome.say)
         supervisor.begin()
