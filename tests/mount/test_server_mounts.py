@@ -382,7 +382,7 @@ def test_a_signal_ends_a_users_mount(serve: Serve, owned: Path, user: int, busy:
     if busy:
         holder.kill()
         holder.wait()
-        holder = subprocess.Popen(["sh", "-c", f"cd {owned} && sleep 1000"], user=user, group=user)
+        holder = subprocess.Popen(["sh", "-c", f"cd {owned} && exec sleep 1000"], user=user, group=user)
         assert eventually(lambda: os.readlink(f"/proc/{holder.pid}/cwd") == str(owned))
     try:
         served.kill(signal.SIGTERM)
