@@ -28,7 +28,7 @@ from rofuse_formats.image.layout import HAS_ATIME, HAS_BTIME, HAS_CTIME
 from rofuse_mount import wire
 from rofuse_mount.encoding import NO_ENTRY, direntplus, pack_statx, validity
 from rofuse_mount.filesystem import Filesystem
-from rofuse_mount.records import Attr, Buffer, Context, FileHandle, StatFS, Statx
+from rofuse_mount.records import Attr, Context, FileHandle, StatFS, Statx
 
 ROOT = 1
 SEEK_DATA, SEEK_HOLE = 3, 4
@@ -222,12 +222,12 @@ class ArchiveFilesystem(Filesystem):
 
     # -- data ------------------------------------------------------------------------------------------------
 
-    def read(self, ctx: Context, ino: int, fh: FileHandle, offset: int, size: int) -> list[Buffer]:
+    def read(self, ctx: Context, ino: int, fh: FileHandle, offset: int, size: int) -> list[memoryview]:
         node = self._node(ino)
         if not stat.S_ISREG(self._image.mode[node - 1]):
             raise IsADirectoryError(EISDIR, "not a file")
         try:
-            return self.archive.read(node, offset, size)  # type: ignore[return-value]  # list is invariant
+            return self.archive.read(node, offset, size)
         except FormatError as error:
             self._tell(node, offset, error)
             raise OSError(EIO, str(error)) from error

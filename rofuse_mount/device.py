@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from errno import EAGAIN, ECONNABORTED, EINTR, EIO, ENODEV, ENOENT
 
 from rofuse_mount import wire
@@ -45,6 +45,17 @@ def open_device() -> int:
 def buffer_size(max_write: int) -> int:
     """Bytes a request can have where ``max_write`` was negotiated: the kernel refuses to read into fewer."""
     return max(wire.MIN_READ_BUFFER, max_write + _PAGE)
+
+
+def readable(descriptors: Iterable[int], seconds: float | None = None) -> list[int]:
+    """Sleeps until some of them have something to read, or their end: those; none when that lasts too long. Unlike
+    ``select`` it takes any descriptor, however many there are."""
+    from select import POLLIN, poll
+
+    poller = poll()
+    for fd in descriptors:
+        poller.register(fd, POLLIN)
+    return [fd for fd, _events in poller.poll(None if seconds is None else seconds * 1000)]
 
 
 class Device:
@@ -73,7 +84,7 @@ class Device:
                 if error.errno in _ENDED:
                     return
                 if error.errno == EAGAIN:
-                    self._wait()
+                    readable((fd,))
                 elif error.errno not in (EINTR, ENOENT):  # ENOENT: interrupted before it was read
                     raise
                 continue
@@ -81,14 +92,6 @@ class Device:
                 yield view[:size]
             elif not size:
                 return
-
-    def _wait(self) -> None:
-        """Sleeps until a non-blocking descriptor has something to say."""
-        from select import POLLIN, poll
-
-        poller = poll()
-        poller.register(self.fd, POLLIN)
-        poller.poll()
 
     def reply(self, request: memoryview, reply: Sequence[Buffer]) -> int:
         """Answers a request with a header and its payload. Returns 0, or the errno for which the kernel refused

@@ -19,13 +19,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from select import POLLIN, poll
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, TypeAlias
 
 from rofuse_mount import counters, mounting
 from rofuse_mount.counters import OPCODE_MASK, SCALE_BITS, WIDTH_BITS
-from rofuse_mount.device import Device, buffer_size
+from rofuse_mount.device import Device, buffer_size, readable
 from rofuse_mount.engine import Engine
 from rofuse_mount.filesystem import Filesystem
 from rofuse_mount.mounting.ending import Ending
@@ -185,10 +184,10 @@ class Server:
         """Sleeps until there is one; listens to the supervisor meanwhile."""
         post = self._post
         while post is not None and post.supervised:
-            readable = _readable((self._events, post.fileno()))
-            if post.fileno() in readable:
+            ready = readable((self._events, post.fileno()))
+            if post.fileno() in ready:
                 post.attend(self._figures)
-            if self._events in readable:
+            if self._events in ready:
                 break
             if not post.supervised and not post.alone:
                 return _ORPHANED
@@ -213,7 +212,7 @@ class Server:
         from time import monotonic
 
         end = monotonic() + seconds
-        while (left := end - monotonic()) > 0 and _readable((self._events,), left):
+        while (left := end - monotonic()) > 0 and readable((self._events,), left):
             if os.read(self._events, 1)[0] == _ENDED:
                 return
 
@@ -336,15 +335,6 @@ class Server:
             return reply
 
         return handle
-
-
-def _readable(descriptors: Iterable[int], seconds: float | None = None) -> list[int]:
-    """Those that have something to read, or their end; none when that lasts too long. Unlike ``select`` it takes any
-    descriptor, however many there are."""
-    poller = poll()
-    for fd in descriptors:
-        poller.register(fd, POLLIN)
-    return [fd for fd, _events in poller.poll(None if seconds is None else seconds * 1000)]
 
 
 def mount(

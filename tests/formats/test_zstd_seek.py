@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 import zlib
+from collections.abc import Sequence
 
 import pytest
 import zstandard
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from rofuse_formats.codecs.zstd import CODEC, entropy, planner, points
 from rofuse_formats.codecs.zstd.first_pass import FirstPass
 from rofuse_formats.limits import Limits
+from rofuse_formats.source import Source
 from tests.formats.zstd_support import (
     KIB,
     MIB,
@@ -124,7 +126,9 @@ def seeds_of(compressed: bytes, **spacings: int) -> tuple[list[points.Boundary],
     boundaries, seeds = [], []
     make_seed = points.make_seed
 
-    def recording(source, boundary, follow, size, end):  # type: ignore[no-untyped-def]
+    def recording(
+        source: Source, boundary: points.Boundary, follow: Sequence[bytes], size: int, end: int
+    ) -> points.Seed | None:
         seed = make_seed(source, boundary, follow, size, end)
         boundaries.append(boundary)
         seeds.append(seed)
