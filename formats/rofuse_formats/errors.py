@@ -29,6 +29,10 @@ class DamagedError(FormatError):
         self.offset = offset
 
 
+class TruncatedError(DamagedError):
+    """The source ends too early. What came before its end is not in doubt."""
+
+
 class UnsupportedError(FormatError):
     """Well-formed, but uses what is not supported here (a dictionary, a method, an encryption)."""
 

@@ -121,10 +121,9 @@ class _Indexing:
         return name
 
     def _finish_pass(self, codec: Codec, first_pass: FirstPass, size: int) -> None:
-        damage = first_pass.damage
-        if damage is not None:
-            if not size:
-                raise damage
+        if first_pass.damages and not size:
+            raise first_pass.damages[0]
+        for damage in first_pass.damages:
             self.builder.damaged(str(damage), size)
         self.codecs.append(codec.name)
         self.seeks.append(first_pass.index())

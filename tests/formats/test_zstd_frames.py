@@ -34,7 +34,7 @@ def skippable(content: bytes, number: int = 0) -> bytes:
 def check_whole(compressed: bytes, expected: bytes, frames: int) -> None:
     output, passed = decoded(compressed)
     assert output == expected
-    assert passed.damage is None
+    assert not passed.damages
     assert passed.frames == frames
     assert passed.consumed == len(compressed)
     _, stream = close_points(compressed)
@@ -51,7 +51,7 @@ def test_empty_sources() -> None:
         (skippable(b"") + EMPTY, 1),
     ):
         output, passed = decoded(compressed)
-        assert (output, passed.damage, passed.frames) == (b"", None, frames)
+        assert (output, passed.damages, passed.frames) == (b"", [], frames)
         stream = CODEC.open(BytesSource(compressed), passed.index(), Limits())
         assert (stream.size, stream.points) == (0, [0])
         assert stream.cursor(0).read(10) == b""

@@ -152,11 +152,13 @@ def test_stored_bytes_are_views_of_the_file(tmp_path: Path) -> None:
 class Chunks:
     """A first pass that yields these chunks, then raises ``error`` if there is one."""
 
-    damage: DamagedError | None = None
-    frames = 1
+    frames, name, unseekable = 1, b"", False
 
     def __init__(self, chunks: list[bytes], error: Exception | None = None) -> None:
         self.chunks, self.error, self.consumed = chunks, error, 0
+        self.damages: list[DamagedError] = []
+        self.suspect: list[tuple[int, int]] = []
+        self.warnings: list[str] = []
 
     def __iter__(self) -> Iterator[bytes]:
         for chunk in self.chunks:

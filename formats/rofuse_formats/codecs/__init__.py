@@ -14,6 +14,10 @@ Rules
 - The seek index is canonical: the same input gives the same bytes. ``open`` is given it back, perhaps as a view of a
   mapped file, possibly damaged, and raises IndexDamagedError rather than anything else.
 - Decoding releases the GIL (it happens in C); Python work is per block, never per byte.
+- The library is imported when something is decoded, not with the module. Where it is missing, MissingLibraryError
+  names the package.
+- What fails its check is never given out as if nothing were: see ``FirstPass.suspect``. A cursor that meets the check
+  of a whole unit verifies it.
 """
 
 from __future__ import annotations
@@ -34,20 +38,38 @@ class FirstPass(Protocol):
     consumed: int
     """Compressed bytes read so far, for progress. Written by the iterating thread, readable by any."""
 
-    damage: DamagedError | None
-    """After iteration: what ended it early or failed its checksum, or None. Iteration itself yields all intact bytes
-    before the damage and then stops; it does not raise DamagedError."""
+    unseekable: bool
+    """Whether the chunk just yielded lies in a stretch that no seek point divides at a fair price (a window that is
+    larger than what lies between, a unit of hundreds of MiB). Such a chunk is kept decoded by who iterates, and
+    the stretch is never read through a cursor. Written before the chunk is yielded."""
+
+    damages: list[DamagedError]
+    """After iteration: everything that is wrong, in order; each names the compressed offset. Iteration does not raise
+    DamagedError: it yields all bytes before the damage. Where the decoded size of the damaged unit is known, it goes
+    on behind it, with zeros for what is missing; else it stops."""
+
+    suspect: list[tuple[int, int]]
+    """After iteration: ranges [start, end) of decoded bytes, ascending and apart, that were yielded and must not be
+    given out: the check of their unit failed, or the unit broke so that its check could not be made, or they are the
+    zeros that stand for missing bytes. A source that merely ends early makes nothing suspect that came before."""
+
+    warnings: list[str]
+    """After iteration: what its user should know and is no damage (``12 bytes of garbage behind the last member``)."""
 
     frames: int
     """After iteration: number of frames, members, streams or blocks (the codec's own independent unit)."""
 
+    name: bytes
+    """After iteration: what the stream says its one file is called (gzip's FNAME), as it says it; else nothing."""
+
     def __iter__(self) -> Iterator[bytes]:
         """Decoded bytes in order, in chunks of some 64 KiB to 4 MiB, none empty. Raises LimitError,
-        UnsupportedError, OSError."""
+        UnsupportedError, MissingLibraryError, OSError."""
         ...
 
     def index(self) -> bytes:
-        """After iteration: the seek index, to be given to ``Codec.open``."""
+        """After iteration: the seek index, to be given to ``Codec.open``. It has a point at the end of every suspect
+        range and of every unseekable stretch that more follows: both are passed over by who reads."""
         ...
 
 
@@ -85,10 +107,18 @@ class SeekableStream(Protocol):
 
 class Codec(Protocol):
     name: str
-    """As users say it: ``zstd``."""
+    """As users say it: ``zstd``. Also the module's name."""
+
+    suffixes: dict[bytes, bytes]
+    """Endings of file names and what stands in their place when decoded: ``{b".gz": b"", b".tgz": b".tar"}``."""
+
+    magic: bool
+    """Whether its streams can be told by their bytes. Those of a compression without a magic are only looked for in
+    sources whose name ends in one of ``suffixes``."""
 
     def recognise(self, head: bytes, /) -> bool:
-        """Whether a source that starts with ``head`` (up to 64 KiB of it) is of this compression."""
+        """Whether a source that starts with ``head`` (up to 64 KiB of it) is of this compression. Strict: of a
+        thousand files of other kinds it claims none. Imports no library."""
         ...
 
     def first_pass(self, source: Source, limits: Limits) -> FirstPass:

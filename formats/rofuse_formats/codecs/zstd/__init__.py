@@ -8,7 +8,7 @@ read. All decoding is done by the library; only what tables and repeated offsets
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rofuse_formats.codecs.zstd.frame import recognise
 from rofuse_formats.limits import Limits
@@ -23,6 +23,8 @@ class Zstd:
     """The codec contract's Codec."""
 
     name = "zstd"
+    magic = True
+    suffixes: ClassVar = {b".zst": b"", b".zstd": b"", b".tzst": b".tar", b".tzs": b".tar"}
 
     def recognise(self, head: bytes) -> bool:
         return recognise(head)

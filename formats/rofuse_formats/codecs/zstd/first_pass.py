@@ -17,7 +17,7 @@ from collections.abc import Generator, Iterator
 
 from rofuse_formats.codecs.zstd import frame, planner
 from rofuse_formats.codecs.zstd.index import Index, write_index
-from rofuse_formats.errors import DamagedError, LimitError, UnsupportedError
+from rofuse_formats.errors import DamagedError, LimitError, TruncatedError, UnsupportedError
 from rofuse_formats.limits import MIB, Limits
 from rofuse_formats.source import Source
 
@@ -46,7 +46,7 @@ class _Buffer:
             more = self.source.pread(size, start)
             if len(more) < size:
                 end = start + len(more)
-                raise DamagedError(f"the file has become shorter: it ends at offset {end}", end)
+                raise TruncatedError(f"the file has become shorter: it ends at offset {end}", end)
             self.data = rest + more
             self.base = offset
             at = 0
@@ -89,8 +89,12 @@ class FirstPass:
         windows_apart: int = planner.WINDOWS_APART,
     ) -> None:
         self.consumed = 0
-        self.damage: DamagedError | None = None
+        self.unseekable = False
+        self.damages: list[DamagedError] = []
+        self.suspect: list[tuple[int, int]] = []
+        self.warnings: list[str] = []
         self.frames = 0
+        self.name = b""
         self._source = source
         self._limits = limits
         self._buffer = _Buffer(source)
@@ -104,7 +108,7 @@ class FirstPass:
         try:
             yield from self._frames()
         except DamagedError as damage:
-            self.damage = damage
+            self.damages.append(damage)
         except (LimitError, UnsupportedError):
             if self._pending:
                 yield self._take()
@@ -159,14 +163,14 @@ class FirstPass:
 
     def _no_frame(self, head: bytes, offset: int) -> DamagedError:
         if frame.could_start(head):
-            return DamagedError(f"zstd data ends within the frame header at offset {offset}", offset)
+            return TruncatedError(f"zstd data ends within the frame header at offset {offset}", offset)
         left = self._source.size - offset
         return DamagedError(f"{left} bytes after the last frame are no zstd frame (offset {offset})", offset)
 
     def _after_skippable(self, head: bytes, offset: int) -> int:
         end = offset + frame.SKIPPABLE_HEADER + int.from_bytes(head[4:8], "little")
         if len(head) < frame.SKIPPABLE_HEADER or end > self._source.size:
-            raise DamagedError(f"zstd data ends within the skippable frame at offset {offset}", offset)
+            raise TruncatedError(f"zstd data ends within the skippable frame at offset {offset}", offset)
         return end
 
     def _small_frames(self, offset: int) -> tuple[int, int]:
@@ -193,6 +197,7 @@ class FirstPass:
             while offset < end:
                 offset = yield from self._frame(offset)
             return
+        yield from self._turn(False)
         self.frames += count
         self._planner.free_point(self._decoded, offset)
         if data and self._keep(data):
@@ -204,14 +209,15 @@ class FirstPass:
         at = buffer.index(offset, frame.LONGEST_HEADER)
         header = frame.frame_header(buffer.data[at : at + frame.LONGEST_HEADER], offset)
         if not header:
-            raise DamagedError(f"zstd data ends within the frame header at offset {offset}", offset)
+            raise TruncatedError(f"zstd data ends within the frame header at offset {offset}", offset)
         frame.check_supported(header, self._limits)
         self._window = max(self._window, header.window)
         decoder = _Decoder(self._limits)
         decoder.feed(buffer.data[at : at + header.header], offset)
         self.frames += 1
         plan.begin(header, self._decoded, offset)
-        position, last = offset + header.header, 0
+        yield from self._turn(plan.unseekable)
+        position, last, begin = offset + header.header, 0, self._decoded
         try:
             while not last:
                 self.consumed = position
@@ -226,21 +232,40 @@ class FirstPass:
                     plan.boundary(position, memoryview(buffer.data)[ahead:], self._decoded, self._pending)
             end = self.consumed = position
             if header.checksum:
-                end += len(self._checksum(decoder, position))
-        except DamagedError:
+                self._check(decoder, position, begin)
+                end += frame.CHECKSUM
+        except DamagedError as damage:
+            if header.checksum and not isinstance(damage, TruncatedError):
+                self._suspect(begin)
             plan.end(position, position, self._decoded, self._pending)
             raise
         plan.end(position, end, self._decoded, self._pending)
         return end
 
-    def _checksum(self, decoder: _Decoder, position: int) -> bytes:
-        """Has the checksum at ``position`` verified."""
+    def _check(self, decoder: _Decoder, position: int, begin: int) -> None:
+        """Has the checksum at ``position`` verified, of what came out since ``begin``. The next frame does not depend
+        on it."""
         at = self._buffer.index(position, frame.CHECKSUM)
         checksum = self._buffer.data[at : at + frame.CHECKSUM]
         if len(checksum) < frame.CHECKSUM:
-            raise DamagedError(f"zstd data ends within the checksum at offset {position}", position)
-        decoder.feed(checksum, position)
-        return checksum
+            raise TruncatedError(f"zstd data ends within the checksum at offset {position}", position)
+        try:
+            decoder.feed(checksum, position)
+        except DamagedError as damage:
+            self.damages.append(damage)
+            self._suspect(begin)
+            self._planner.broken()
+
+    def _suspect(self, begin: int) -> None:
+        if self._decoded > begin:
+            self.suspect.append((begin, self._decoded))
+
+    def _turn(self, unseekable: bool) -> Iterator[bytes]:
+        """A frame begins that is ``unseekable`` or not; a chunk is all of one kind."""
+        if self.unseekable != unseekable:
+            if self._pending:
+                yield self._take()
+            self.unseekable = unseekable
 
     def _block(self, position: int) -> tuple[int, int, memoryview]:
         """``(last, type, header and content)`` of the block at ``position``."""
@@ -248,11 +273,11 @@ class FirstPass:
         at = buffer.index(position, frame.BLOCK_HEADER + frame.LARGEST_BLOCK)
         left = len(buffer.data) - at
         if left < frame.BLOCK_HEADER:
-            raise DamagedError(f"zstd data ends at a block header, at offset {position}", position)
+            raise TruncatedError(f"zstd data ends at a block header, at offset {position}", position)
         last, kind, size = frame.block_header(buffer.data, at)
         if kind == frame.RESERVED or size > frame.LARGEST_BLOCK:
             raise DamagedError(f"zstd block at offset {position} has an impossible header", position)
         length = frame.BLOCK_HEADER + (1 if kind == frame.RLE else size)
         if left < length:
-            raise DamagedError(f"zstd data ends within the block at offset {position}", position)
+            raise TruncatedError(f"zstd data ends within the block at offset {position}", position)
         return last, kind, memoryview(buffer.data)[at : at + length]

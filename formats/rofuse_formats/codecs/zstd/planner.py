@@ -103,11 +103,20 @@ class Planner:
         self._growing: _Seedling | None = None
         self.active = False
         """Whether points inside this frame are wanted."""
+        self.unseekable = False
+        """Whether this frame is to be read from its beginning only: its window is too large for points inside it."""
+        self._broken = False
 
     def free_point(self, decoded: int, offset: int) -> None:
         """A frame starts."""
-        if decoded - self.points[-1].decoded >= self._free_spacing:
+        apart = 1 if self.unseekable or self._broken else self._free_spacing
+        self._broken = False
+        if decoded - self.points[-1].decoded >= apart:
             self.points.append(Point(decoded, offset))
+
+    def broken(self) -> None:
+        """The frame that ended is not to be read: the next one is entered at its beginning."""
+        self._broken = True
 
     def begin(self, header: frame.Frame, decoded: int, offset: int) -> None:
         """A large frame starts; calls of ``block``, ``boundary`` and ``chunk`` follow, then one of ``end``."""
@@ -117,6 +126,7 @@ class Planner:
         self.active = 0 < window <= LARGEST_WINDOW and (
             header.content is None or header.content > self._apart
         )
+        self.unseekable = window > LARGEST_WINDOW
         self._window = window
         self._descriptor = frame.window_descriptor(header.window)
         self._begin = decoded
