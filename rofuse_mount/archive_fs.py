@@ -21,10 +21,12 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 from errno import EACCES, EINVAL, EIO, EISDIR, ENODATA, ENOSYS, ENOTDIR, ENXIO
+from itertools import islice
 
 from rofuse_formats import Archive
 from rofuse_formats.errors import FormatError
 from rofuse_formats.image.layout import HAS_ATIME, HAS_BTIME, HAS_CTIME
+from rofuse_formats.image.reader import Image
 from rofuse_mount import wire
 from rofuse_mount.encoding import NO_ENTRY, direntplus, pack_statx, validity
 from rofuse_mount.filesystem import Filesystem
@@ -44,11 +46,22 @@ class View:
 
     ``uid``, ``gid``: everything belongs to them. ``fmask``, ``dmask``: permission bits taken from files and
     directories. ``entry_timeout``, ``attr_timeout``: seconds that the kernel may keep what it was told. ``subdir``: a
-    path in the archive that becomes the root. ``permissions``: the kernel checks them, so access control lists count;
+    path in the archive that becomes the root. ``file``: the mountpoint is a file, and so is the root: the one at
+    ``subdir``, or the only one there is. ``permissions``: the kernel checks them, so access control lists count;
     not beside masks, which they would undo.
     """
 
-    __slots__ = ("attr_timeout", "dmask", "entry_timeout", "fmask", "gid", "permissions", "subdir", "uid")
+    __slots__ = (
+        "attr_timeout",
+        "dmask",
+        "entry_timeout",
+        "file",
+        "fmask",
+        "gid",
+        "permissions",
+        "subdir",
+        "uid",
+    )
 
     def __init__(
         self,
@@ -60,11 +73,12 @@ class View:
         entry_timeout: float = math.inf,
         attr_timeout: float = math.inf,
         subdir: bytes = b"",
+        file: bool = False,
         permissions: bool = False,
     ) -> None:
         self.uid, self.gid, self.fmask, self.dmask = uid, gid, fmask, dmask
         self.entry_timeout, self.attr_timeout, self.subdir = entry_timeout, attr_timeout, subdir
-        self.permissions = permissions
+        self.permissions, self.file = permissions, file
 
 
 class ArchiveFilesystem(Filesystem):
@@ -80,11 +94,7 @@ class ArchiveFilesystem(Filesystem):
         image = archive.image
         self.archive, self._image, self._log = archive, image, log
         self._told: set[int] = set()
-        self._top = image.resolve(view.subdir)
-        if not self._top or not image.is_directory(self._top):
-            raise NotADirectoryError(
-                f"the archive has no directory {view.subdir.decode(errors='backslashreplace')!r}"
-            )
+        self._top = _top(image, view)
         owners = range(len(image.uid))
         self._uids = [image.uid[row] if view.uid is None else view.uid for row in owners]
         self._gids = [image.gid[row] if view.gid is None else view.gid for row in owners]
@@ -289,6 +299,27 @@ class ArchiveFilesystem(Filesystem):
             self._told.add(node)
             path = self._image.path(node).decode("utf-8", "backslashreplace")
             self._log(f"{path}: byte {offset} cannot be read: {error}")
+
+
+def _top(image: Image, view: View) -> int:
+    """The inode that becomes the root. Raises NotADirectoryError where there is none of the mountpoint's kind."""
+    node = image.resolve(view.subdir)
+    shown = repr(view.subdir.decode(errors="backslashreplace"))
+    if not view.file:
+        if not node or not image.is_directory(node):
+            raise NotADirectoryError(f"the archive has no directory {shown}")
+        return node
+    if not view.subdir:
+        first = [child for _name, child in islice(image.walk(), 2)]
+        if len(first) != 1 or not stat.S_ISREG(image.mode[first[0] - 1]):
+            raise NotADirectoryError(
+                "the mountpoint is a file, and the archive is more than one; "
+                "choose a directory, or a file of it with -o subdir=PATH"
+            )
+        return first[0]
+    if not node or not stat.S_ISREG(image.mode[node - 1]):
+        raise NotADirectoryError(f"the mountpoint is a file, and {shown} is no file of the archive")
+    return node
 
 
 class OwnerOnlyFilesystem(ArchiveFilesystem):

@@ -15,6 +15,7 @@ import sys
 from typing import Any
 
 from rofuse_formats import Archive, Limits, ScanOptions, Settings, cache
+from rofuse_formats.archive import open_spool
 from rofuse_formats.errors import FormatError
 from rofuse_formats.index import Index
 from rofuse_formats.source import FileSource
@@ -25,6 +26,7 @@ from rofuse_mount.mounting.ending import Ending
 from rofuse_mount.records import MountOptions
 from rofuse_mount.supervisor import Post, Seat
 
+_PLAIN = ("strict", "spool", "spool_limit", "salvage")  # of Settings
 COMMAND = (sys.executable, "-P", "-m", "rofuse_mount.archive_server")
 
 
@@ -37,10 +39,12 @@ class Spec:
         "index",
         "index_path",
         "log",
+        "named",
         "options",
         "owner_only",
         "settings",
         "source",
+        "spool",
         "view",
         "workers",
     )
@@ -49,7 +53,9 @@ class Spec:
         self.source: str = values["source"]
         self.archive: int = values["archive"]  # descriptors
         self.index: int = values["index"]
+        self.spool: int = values["spool"]  # -1 for none
         self.index_path: str | None = values["index_path"]
+        self.named: bool = values["named"]  # whether ``source`` leads to the archive
         self.settings: dict[str, Any] = values["settings"]
         self.view: dict[str, Any] = values["view"]  # arguments of View; subdir as text
         self.owner_only: bool = values["owner_only"]
@@ -71,19 +77,19 @@ class Spec:
 
     def descriptors(self) -> list[int]:
         """What servers need besides their seat."""
-        return [fd for fd in (self.archive, self.index, self.log["fd"]) if fd >= 0]
+        return [fd for fd in (self.archive, self.index, self.spool, self.log["fd"]) if fd >= 0]
 
     def open(self, *, fresh: bool = False) -> Archive:
         """The archive, from its descriptors. ``fresh``: refuse an index that is not this archive's as it is now.
         Raises FormatError, OSError."""
-        source = FileSource(self.source, self.archive)
+        source = FileSource(self.source, self.archive, named=self.named)
         settings = load_settings(self.settings)
         index = Index(self.index)
         if fresh:
             reason = cache.staleness(index, source, settings.lasting())
             if reason:
                 raise FormatError(reason)
-        return Archive(source, index, settings, self.index_path)
+        return Archive(source, index, settings, self.index_path, open_spool(index, self.spool))
 
     def filesystem(self, archive: Archive) -> ArchiveFilesystem:
         """Raises NotADirectoryError where ``subdir`` is none of the archive."""
@@ -103,12 +109,13 @@ def dump_settings(settings: Settings) -> dict[str, Any]:
     return {
         "scan": {name: getattr(settings.scan, name) for name in ScanOptions.__slots__},
         "limits": {name: getattr(settings.limits, name) for name in Limits.__slots__},
-        "strict": settings.strict,
+        **{name: getattr(settings, name) for name in _PLAIN},
     }
 
 
 def load_settings(known: dict[str, Any]) -> Settings:
-    return Settings(ScanOptions(**known["scan"]), Limits(**known["limits"]), known["strict"])
+    plain = {name: known[name] for name in _PLAIN}
+    return Settings(ScanOptions(**known["scan"]), Limits(**known["limits"]), **plain)
 
 
 def identity(fd: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 from typing import TYPE_CHECKING
@@ -14,7 +15,8 @@ from rofuse_formats.index import Index
 from rofuse_formats.report import Report
 from rofuse_formats.settings import Settings
 from rofuse_formats.source import FileSource, Source
-from rofuse_formats.streams import BlockCache, DecodedStream, StoredStream, Stream
+from rofuse_formats.spool import Spool
+from rofuse_formats.streams import BlockCache, StoredStream, Stream, decoded_stream
 
 if TYPE_CHECKING:
     from rofuse_formats.indexing import Progress
@@ -32,9 +34,15 @@ class Archive:
     """
 
     def __init__(
-        self, source: FileSource, index: Index, settings: Settings, index_path: str | None = None
+        self,
+        source: FileSource,
+        index: Index,
+        settings: Settings,
+        index_path: str | None = None,
+        spool: Spool | None = None,
     ) -> None:
         self.source, self.index_path, self.index_size = source, index_path, index.size
+        self.spool = spool
         self.image = Image(index.image)
         self.cache = BlockCache()
         try:
@@ -42,20 +50,23 @@ class Archive:
             self.format, self.compression = str(meta["format"]), [str(name) for name in meta["codecs"]]
             self.frames = [int(count) for count in meta["frames"]]
             self.report = Report.from_json(meta["report"])
+            self.suspect = [[(int(start), int(end)) for start, end in ranges] for ranges in meta["suspect"]]
         except (KeyError, TypeError, ValueError) as error:
             raise IndexDamagedError(f"the index lacks its description: {error}") from error
-        if len(index.seeks) != len(self.compression):
+        if not len(index.seeks) == len(self.suspect) == len(self.compression):
             raise IndexDamagedError("the index lacks seek points")
+        if bool(meta.get("spool")) != (spool is not None):
+            raise IndexDamagedError("the index lacks its spool")
         self.stream = self._open_streams(index, settings)
 
     def _open_streams(self, index: Index, settings: Settings) -> Stream:
         source: Source = self.source
         stream: Stream | None = None
         for number, (name, seek) in enumerate(zip(self.compression, index.seeks, strict=True)):
-            decoded = DecodedStream(
-                codecs.named(name).open(source, seek, settings.limits), self.cache, number
+            opened = codecs.named(name).open(source, seek, settings.limits)
+            source = stream = decoded_stream(
+                opened, self.cache, number, self.suspect[number], self.spool, settings.salvage
             )
-            source = stream = decoded
         return stream or StoredStream(self.source)
 
     def read(self, node: int, offset: int, size: int) -> list[memoryview]:
@@ -101,8 +112,10 @@ class Archive:
         return [memoryview(data)]
 
     def close(self) -> None:
-        """Closes the archive's descriptor. What was handed out stays good."""
+        """Closes the archive's descriptors. What was handed out stays good."""
         self.source.close()
+        if self.spool is not None:
+            self.spool.close()
 
     def __enter__(self) -> Archive:
         return self
@@ -118,11 +131,30 @@ def _zeros(size: int) -> list[memoryview]:
     return [_ZEROS] * whole + ([_ZEROS[:rest]] if rest else [])
 
 
-def find_index(source: FileSource, settings: Settings, here: bool = False) -> tuple[Index, int, str] | str:
-    """The kept index of an archive, its descriptor and its path; or why there is none that can be used."""
+class Found:
+    """A kept index that can be used. ``fd`` is the caller's."""
+
+    __slots__ = ("fd", "index", "path", "spool")
+
+    def __init__(self, index: Index, fd: int, path: str, spool: Spool | None) -> None:
+        self.index, self.fd, self.path, self.spool = index, fd, path, spool
+
+
+def find_index(source: FileSource, settings: Settings, here: bool = False) -> Found | str:
+    """The kept index of an archive; or why there is none that can be used."""
     path = cache.place(os.fsdecode(source.path), here)
-    found = cache.load(path, source, settings.lasting())
-    return found if isinstance(found, str) else (*found, path)
+    loaded = cache.load(path, source, settings.lasting())
+    if isinstance(loaded, str):
+        return loaded
+    index, fd = loaded
+    spool = cache.load_spool(index, source)
+    reason = spool if isinstance(spool, str) else ""
+    if index.meta.get("unspooled") and settings.spool:
+        reason = "it was made without a spool"
+    if reason or isinstance(spool, str):
+        os.close(fd)
+        return reason
+    return Found(index, fd, path, spool)
 
 
 def open(
@@ -143,9 +175,8 @@ def open(
     try:
         found = find_index(source, settings, here) if keep else ""
         if not isinstance(found, str):
-            index, fd, index_path = found
-            os.close(fd)
-            return Archive(source, index, settings, index_path)
+            os.close(found.fd)
+            return Archive(source, found.index, settings, found.path, found.spool)
         return _index_now(source, settings, keep, here, progress)
     except BaseException:
         source.close()
@@ -156,15 +187,43 @@ def _index_now(
     source: FileSource, settings: Settings, keep: bool, here: bool, progress: Progress | None
 ) -> Archive:
     from rofuse_formats.indexing import write_index  # a mount with a ready index starts without it
+    from rofuse_formats.spool_file import SpoolFile
 
     fd = os.memfd_create("rofuse-index", os.MFD_CLOEXEC)
+    file = SpoolFile(settings.spool_limit)
     try:
         started = time.monotonic()
-        write_index(source, fd, settings, progress)
+        write_index(source, fd, settings, progress, file if settings.spool else None)
+        index = Index(fd)
+        spool = open_spool(index, file.fd)
         kept = None
         if keep and time.monotonic() - started > BLINK:
             place = cache.place(os.fsdecode(source.path), here)
-            kept = None if cache.store(fd, place) else place
-        return Archive(source, Index(fd), settings, kept)
+            kept = None if keep_index(source, fd, spool, place) else place
+        return Archive(source, index, settings, kept, spool)
     finally:
         os.close(fd)
+
+
+def open_spool(index: Index, fd: int) -> Spool | None:
+    """The spool that was just written with an index, or is handed over with it; takes over ``fd`` (-1 for none)."""
+    known = index.meta.get("spool")
+    if not known or fd < 0:
+        if fd >= 0:
+            os.close(fd)
+        return None
+    try:
+        return Spool(fd, known)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def keep_index(source: FileSource, fd: int, spool: Spool | None, place: str) -> str:
+    """Keeps a finished index as ``place``, and its spool; returns why that failed, or nothing."""
+    if spool is not None:
+        fcntl.flock(spool.fd, fcntl.LOCK_SH)
+        trouble = cache.store(spool.fd, cache.spool_place(os.fsdecode(source.path)))
+        if trouble:
+            return trouble
+    return cache.store(fd, place)

@@ -1,4 +1,4 @@
-"""Where indexes live and how they go stale.
+"""Where indexes and spools live and how they go stale.
 
 Rules
 - An index lies beside its archive (``SOURCE.rofuse``) if a file of that name is there or the user asks for it; else
@@ -7,20 +7,29 @@ Rules
   that change what is indexed are the same. Whatever is not fresh, or damaged, is as good as absent.
 - An index that another user could have written is not used.
 - It is written to a temporary name and renamed. A cache that cannot be written is no error: the index stays in memory.
+- A spool lies in the cache directory always, under the index's name there, and is of no use without its index. Whoever
+  reads one holds a shared lock on it; what is locked is not dropped.
+- What is used has its times set, so that the directory knows what was used last.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import re
 import stat
-from typing import Any
+from typing import Any, NamedTuple
 
 from rofuse_formats.errors import IndexDamagedError
 from rofuse_formats.index import Index
 from rofuse_formats.source import FileSource
+from rofuse_formats.spool import Spool
 
 BESIDE_SUFFIX = ".rofuse"
+SPOOL_SUFFIX = ".spool"
+_KINDS = {BESIDE_SUFFIX: "index", SPOOL_SUFFIX: "spool"}
+_TEMPORARY = re.compile(r"\.(\d+)\.tmp$")
 _EDGE, _SAMPLE, _SAMPLES = 1 << 16, 4096, 14
 
 
@@ -52,30 +61,75 @@ def place(source: str, here: bool = False) -> str:
     """Where the index of the archive at ``source`` belongs."""
     if here or os.path.exists(beside(source)):
         return beside(source)
+    return _place(source, BESIDE_SUFFIX)
+
+
+def spool_place(source: str) -> str:
+    """Where the spool of the archive at ``source`` belongs."""
+    return _place(source, SPOOL_SUFFIX)
+
+
+def _place(source: str, suffix: str) -> str:
     path = os.fsencode(os.path.realpath(source))
     name = os.path.basename(os.fsdecode(path))[:100]
-    return os.path.join(directory(), f"{name}-{hashlib.sha256(path).hexdigest()[:24]}{BESIDE_SUFFIX}")
+    return os.path.join(directory(), f"{name}-{hashlib.sha256(path).hexdigest()[:24]}{suffix}")
 
 
 def load(path: str, source: FileSource, options: dict[str, Any]) -> tuple[Index, int] | str:
     """The index at ``path`` and a descriptor of it, or in a few words why it cannot be used."""
+    fd = _open(path, source)
+    if isinstance(fd, str):
+        return fd
+    try:
+        index = Index(fd)
+        reason = staleness(index, source, options)
+        if not reason:
+            _used(fd)
+            return index, fd
+    except (IndexDamagedError, OSError) as error:
+        reason = str(error)
+    os.close(fd)
+    return reason
+
+
+def load_spool(index: Index, source: FileSource) -> Spool | str | None:
+    """The spool that goes with an index, locked; None where it needs none, or in a few words why it cannot be used."""
+    known = index.meta.get("spool")
+    if not known:
+        return None
+    fd = _open(spool_place(os.fsdecode(source.path)), source)
+    if isinstance(fd, str):
+        return f"its spool cannot be used: {fd}"
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        spool = Spool(fd, known)
+    except (IndexDamagedError, OSError) as error:
+        os.close(fd)
+        return f"its spool cannot be used: {error}"
+    _used(fd)
+    return spool
+
+
+def _open(path: str, source: FileSource) -> int | str:
+    """A descriptor of a file that nobody else could have written, or why there is none."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return "there is none"
     except OSError as error:
         return f"it cannot be opened ({error.strerror})"
-    try:
-        reason = _distrust(fd, source)
-        if not reason:
-            index = Index(fd)
-            reason = staleness(index, source, options)
-        if not reason:
-            return index, fd
-    except (IndexDamagedError, OSError) as error:
-        reason = str(error)
+    reason = _distrust(fd, source)
+    if not reason:
+        return fd
     os.close(fd)
     return reason
+
+
+def _used(fd: int) -> None:
+    try:
+        os.utime(fd)
+    except OSError:
+        pass  # another user's file, or a file system that is read-only: it will look older than it is
 
 
 def _distrust(fd: int, source: FileSource) -> str:
@@ -98,23 +152,131 @@ def staleness(index: Index, source: FileSource, options: dict[str, Any]) -> str:
     return ""
 
 
+def anonymous_file() -> int:
+    """A new file on disk that has no name, in the cache directory where that is possible. Raises OSError."""
+    folder = directory()
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError:
+        from tempfile import (
+            TemporaryFile,
+        )  # where the file system has no O_TMPFILE, or the cache cannot be written
+
+        with TemporaryFile(dir=folder if os.access(folder, os.W_OK) else "/var/tmp") as file:
+            return fcntl.fcntl(file.fileno(), fcntl.F_DUPFD_CLOEXEC, 0)
+
+
 def store(fd: int, path: str) -> str:
-    """Copies the finished index in ``fd`` to ``path``; returns why that failed, or nothing."""
+    """Gives the finished file in ``fd`` the name ``path``, copied where it must be; returns why that failed, or
+    nothing."""
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
         os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
-        out = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        if not _linked(fd, temporary):
+            _copy(fd, temporary)
     except OSError as error:
         return f"{path}: {error.strerror}"
     try:
-        try:
-            position, size = 0, os.fstat(fd).st_size
-            while position < size:
-                position += os.sendfile(out, fd, position, size - position)
-        finally:
-            os.close(out)
         os.rename(temporary, path)
     except OSError as error:
         os.unlink(temporary)
         return f"{path}: {error.strerror}"
     return ""
+
+
+def _linked(fd: int, path: str) -> bool:
+    """Whether a file without a name could be given one: not where it lies in memory or on another file system."""
+    try:
+        os.link(f"/proc/self/fd/{fd}", path, follow_symlinks=True)
+    except OSError:
+        return False
+    return True
+
+
+def _copy(fd: int, path: str) -> None:
+    out = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        position, size = 0, os.fstat(fd).st_size
+        while position < size:
+            position += os.sendfile(out, fd, position, size - position)
+    except OSError:
+        os.unlink(path)
+        raise
+    finally:
+        os.close(out)
+
+
+class Kept(NamedTuple):
+    """A file of the cache directory."""
+
+    path: str
+    kind: str
+    """``index`` or ``spool``."""
+    source: str | None
+    """The archive it was made of; None where no index says so."""
+    size: int
+    """Bytes on disk."""
+    last_used: int
+    """Nanoseconds since 1970."""
+
+
+def kept() -> list[Kept]:
+    """What lies in the cache directory, the least recently used first."""
+    found = []
+    try:
+        files = sorted(os.scandir(directory()), key=lambda file: file.name)
+    except OSError:
+        return []
+    for file in files:
+        stem, suffix = os.path.splitext(file.name)
+        if suffix in _KINDS and file.is_file(follow_symlinks=False):
+            status = file.stat(follow_symlinks=False)
+            source = _source_of(os.path.join(directory(), stem + BESIDE_SUFFIX))
+            found.append(Kept(file.path, _KINDS[suffix], source, status.st_blocks * 512, status.st_mtime_ns))
+    return sorted(found, key=lambda file: file.last_used)
+
+
+def _source_of(path: str) -> str | None:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        place = Index(fd, check=False).meta.get("place")
+        return place if isinstance(place, str) else None
+    except (IndexDamagedError, OSError):
+        return None
+    finally:
+        os.close(fd)
+
+
+def drop(path: str) -> bool:
+    """Removes a file of the cache; False where a mount uses it, or it is gone already. Raises OSError."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(path)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def sweep() -> None:
+    """Removes what writers that were killed have left."""
+    try:
+        files = list(os.scandir(directory()))
+    except OSError:
+        return
+    for file in files:
+        process = _TEMPORARY.search(file.name)
+        if process and not os.path.exists(f"/proc/{process[1]}"):
+            try:
+                os.unlink(file.path)
+            except OSError:
+                pass  # another sweep was faster, or it is not ours

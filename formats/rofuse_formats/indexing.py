@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from rofuse_formats import index as index_file
@@ -19,10 +19,15 @@ from rofuse_formats.cache import fingerprint
 from rofuse_formats.codecs import Codec, FirstPass, codecs
 from rofuse_formats.errors import DamagedError, UnknownFormatError
 from rofuse_formats.image.builder import ImageBuilder
+from rofuse_formats.image.reader import Image
+from rofuse_formats.limits import MIB
 from rofuse_formats.readers import DecodedReader, SourceReader
+from rofuse_formats.report import Report
 from rofuse_formats.settings import Settings
 from rofuse_formats.source import FileSource, Source
-from rofuse_formats.streams import BlockCache, DecodedStream
+from rofuse_formats.spool import Spool, Writer
+from rofuse_formats.spool_file import SpoolFile
+from rofuse_formats.streams import BlockCache, decoded_stream
 
 HEAD = 1 << 16
 _MOST_CODECS = 4
@@ -32,26 +37,60 @@ Progress = Callable[[int, int], None]
 """Told (bytes done, bytes in all) now and then, by the thread that indexes."""
 
 
-def write_index(source: FileSource, fd: int, settings: Settings, progress: Progress | None = None) -> None:
-    """Reads ``source`` and writes its index to ``fd``. Raises FormatError, OSError."""
+def write_index(
+    source: FileSource,
+    fd: int,
+    settings: Settings,
+    progress: Progress | None = None,
+    spool: SpoolFile | None = None,
+) -> None:
+    """Reads ``source`` and writes its index to ``fd``; what is to be kept decoded goes to ``spool`` (None: to none).
+    Raises FormatError, OSError."""
     state = fingerprint(source)
-    indexing = _Indexing(source, settings, progress or (lambda done, total: None))
+    indexing = _Indexing(source, settings, progress or (lambda done, total: None), spool)
     name = indexing.run()
     builder = indexing.builder
-    if _state_now(source) != state:
+    if source.named and _state_now(source) != state:
         raise DamagedError("changed while it was being read; try again")
     if settings.strict and builder.report.damage:
         raise DamagedError(*builder.report.damage[0])
     image = builder.finish()
+    if indexing.suspect and indexing.suspect[-1]:
+        image = [b"".join(bytes(piece) for piece in image)]
+        tell_untrusted(builder.report, Image(memoryview(image[0])), indexing.suspect[-1])
+    spooled, unspooled = indexing.writer.finish(), indexing.writer.refused
+    if unspooled:
+        builder.report.warn(
+            f"{unspooled / MIB:,.0f} MiB can only be read from their beginning on, slowly: they were not spooled"
+        )
     meta = {
         "source": state,
+        "place": os.path.realpath(os.fsdecode(source.path)) if source.named else None,
         "options": settings.lasting(),
         "format": name,
         "codecs": indexing.codecs,
         "frames": indexing.frames,
+        "suspect": indexing.suspect,
+        "spool": spooled,
+        "unspooled": unspooled,
         "report": builder.report.to_json(),
     }
     index_file.write(fd, meta, image, indexing.seeks)
+
+
+def tell_untrusted(report: Report, image: Image, suspect: list[tuple[int, int]]) -> None:
+    """Says which files lie in stretches of the archive that failed their check."""
+    count, first = 0, b""
+    for path, node in image.walk():
+        if stat.S_ISREG(image.mode[node - 1]) and any(
+            start < extent.offset + extent.length and extent.offset < end
+            for extent in image.extents(node)
+            for start, end in suspect
+        ):
+            count, first = count + 1, first or path
+    name = first.decode("utf-8", "backslashreplace")[:200]
+    whom = f"{count} files (first: {name!r}) are read as errors" if count else "no file lies there"
+    report.warn(f"what failed its check is not given out: {whom}; --salvage gives it out all the same")
 
 
 def _state_now(source: FileSource) -> dict[str, Any]:
@@ -63,11 +102,18 @@ def _state_now(source: FileSource) -> dict[str, Any]:
 
 
 class _Indexing:
-    def __init__(self, source: FileSource, settings: Settings, progress: Progress) -> None:
-        self.source, self.settings, self.progress = source, settings, progress
+    """One indexing. The lists are by stream, outermost first."""
+
+    def __init__(
+        self, source: FileSource, settings: Settings, progress: Progress, spool: SpoolFile | None
+    ) -> None:
+        self.source, self.settings, self.progress, self.spool = source, settings, progress, spool
         self.codecs: list[str] = []
         self.seeks: list[bytes] = []
         self.frames: list[int] = []
+        self.suspect: list[list[tuple[int, int]]] = []
+        self.writer = Writer(spool)
+        self._names = [os.path.basename(os.fsencode(source.path))]
         status = source.status
         mtime = divmod(status.st_mtime_ns, 1_000_000_000)
         self.builder = ImageBuilder(mtime=mtime, uid=status.st_uid, gid=status.st_gid, limits=settings.limits)
@@ -78,17 +124,33 @@ class _Indexing:
         if not source.size:
             raise UnknownFormatError("is empty: no archive")
         cache = BlockCache()
-        for _depth in range(_MOST_CODECS):
+        for depth in range(_MOST_CODECS):
             head = source.pread(HEAD, 0)
-            codec = _recognise(codecs(), head)
+            codec = self._codec_of(head)
             if codec is None:
                 return self._scan_plain(source, head)
             name = self._scan_decoded(source, codec)
             if name:
                 return name
-            seekable = codec.open(source, self.seeks[-1], self.settings.limits)
-            source = DecodedStream(seekable, cache, len(self.codecs) - 1)
+            source = self._decoded_again(source, codec, depth, cache)
         raise UnknownFormatError(f"is compressed more than {_MOST_CODECS} times over")
+
+    def _codec_of(self, head: bytes) -> Codec | None:
+        """The compression of what is called as the last of ``_names`` and starts with ``head``."""
+        name = self._names[-1].lower()
+        asked = {
+            key: codec
+            for key, codec in codecs().items()
+            if codec.magic or name.endswith(tuple(codec.suffixes))
+        }
+        return _recognise(asked, head)
+
+    def _decoded_again(self, source: Source, codec: Codec, depth: int, cache: BlockCache) -> Source:
+        """What the stream just read holds, to be read as a source of its own."""
+        stream = codec.open(source, self.seeks[depth], self.settings.limits)
+        known = self.writer.finish()
+        kept = Spool(os.dup(self.spool.fd), known) if known and self.spool else None
+        return decoded_stream(stream, cache, depth, self.suspect[depth], kept, self.settings.salvage)
 
     def _scan_plain(self, source: Source, head: bytes) -> str:
         archive = _recognise(formats(), head)
@@ -102,7 +164,7 @@ class _Indexing:
         """One pass over a compressed stream. Returns the name of the format in it, or nothing where that is a further
         compression."""
         first_pass = codec.first_pass(source, self.settings.limits)
-        reader = DecodedReader(first_pass)
+        reader = DecodedReader(_Kept(first_pass, self.writer, len(self.codecs)))
         try:
             watched = _Watched(reader, source.size, self.progress)
             head = watched.window(0, HEAD)[0][:HEAD]
@@ -115,7 +177,8 @@ class _Indexing:
         finally:
             reader.close()
         self._finish_pass(codec, first_pass, size)
-        if not name and _recognise(codecs(), head) is None:
+        self._names.append(_decoded_name(self._names[-1], codec, first_pass.name))
+        if not name and self._codec_of(head) is None:
             self._add_lone_file(size)
             name = LONE_FILE
         return name
@@ -125,18 +188,49 @@ class _Indexing:
             raise first_pass.damages[0]
         for damage in first_pass.damages:
             self.builder.damaged(str(damage), size)
+        for warning in first_pass.warnings:
+            self.builder.warn(warning)
+        self.suspect.append(first_pass.suspect)
         self.codecs.append(codec.name)
         self.seeks.append(first_pass.index())
         self.frames.append(first_pass.frames)
 
     def _add_lone_file(self, size: int) -> None:
-        name = os.path.basename(os.fsencode(self.source.path))
-        stem, dot, _suffix = name.rpartition(b".")
         status = self.source.status
         owner = self.builder.owner(status.st_uid, status.st_gid)
         seconds, nanoseconds = divmod(status.st_mtime_ns, 1_000_000_000)
         mode = stat.S_IFREG | status.st_mode & 0o666
-        self.builder.add(stem if dot and stem else name, mode, owner, size, seconds, nanoseconds, 0)
+        self.builder.add(self._names[-1] or b"data", mode, owner, size, seconds, nanoseconds, 0)
+
+
+class _Kept:
+    """A first pass whose unseekable chunks are kept on their way."""
+
+    def __init__(self, first_pass: FirstPass, writer: Writer, stream: int) -> None:
+        self._pass, self._writer, self._stream = first_pass, writer, stream
+
+    @property
+    def consumed(self) -> int:
+        return self._pass.consumed
+
+    def __iter__(self) -> Iterator[bytes]:
+        offset = 0
+        for chunk in self._pass:
+            if self._pass.unseekable:
+                self._writer.add(self._stream, offset, chunk)
+            offset += len(chunk)
+            yield chunk
+
+
+def _decoded_name(name: bytes, codec: Codec, told: bytes) -> bytes:
+    """What is decoded from a file called ``name`` is called. ``told``: what the stream says."""
+    told = os.path.basename(told)
+    if told not in (b"", b".", b".."):
+        return told
+    for suffix, instead in codec.suffixes.items():
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            return name[: -len(suffix)] + instead
+    return name
 
 
 class _Recognising(Protocol):

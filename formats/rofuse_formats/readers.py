@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
-from rofuse_formats.codecs import FirstPass
 from rofuse_formats.source import Source
 
 AHEAD = 4  # decoded chunks that may wait for the scanner
@@ -43,10 +43,19 @@ class SourceReader:
         return self._buffer, self._base
 
 
+class Chunks(Protocol):
+    """The part of a codec's FirstPass that is asked for here."""
+
+    @property
+    def consumed(self) -> int: ...
+
+    def __iter__(self) -> Iterator[bytes]: ...
+
+
 class DecodedReader:
     """A Reader over a codec's first pass. To be closed: it has a thread."""
 
-    def __init__(self, first_pass: FirstPass) -> None:
+    def __init__(self, first_pass: Chunks) -> None:
         self.end: int | None = None
         self._buffer, self._base = b"", 0
         self._pass = first_pass

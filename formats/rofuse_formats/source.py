@@ -33,8 +33,10 @@ class FileSource:
 
     fd = -1
 
-    def __init__(self, path: str | bytes | os.PathLike[str], fd: int = -1) -> None:
+    def __init__(self, path: str | bytes | os.PathLike[str], fd: int = -1, *, named: bool = True) -> None:
         self.path = os.fspath(path)
+        self.named = named
+        """Whether ``path`` leads to it; else it is what a file without a name is called in messages."""
         try:
             self.fd = fd if fd >= 0 else os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:

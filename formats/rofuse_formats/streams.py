@@ -19,14 +19,16 @@ import mmap
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
 from rofuse_formats.codecs import Cursor, SeekableStream
 from rofuse_formats.errors import DamagedError
 from rofuse_formats.limits import MIB
+from rofuse_formats.patches import Patch, Zeros, patched
 from rofuse_formats.source import FileSource
+from rofuse_formats.spool import Spool
 
 BLOCK = 1 << 17
 CACHE_BUDGET = 24 * MIB
@@ -92,11 +94,34 @@ class BlockCache:
                 self.bytes -= len(dropped)
 
 
-class DecodedStream:
-    """Random access to a compressed stream, for any number of threads."""
+def decoded_stream(
+    stream: SeekableStream,
+    cache: BlockCache,
+    number: int,
+    suspect: Sequence[tuple[int, int]],
+    spool: Spool | None,
+    salvage: bool,
+) -> DecodedStream:
+    """Random access to the stream of this number, with what of it lies in the spool, and without what is suspect."""
+    suspect = () if salvage else suspect
+    patches: list[Patch] = spool.runs(number) if spool else []
+    patches += [Zeros(start, end) for start, end in suspect]
+    return DecodedStream(patched(stream, patches), cache, number, suspect)
 
-    def __init__(self, stream: SeekableStream, cache: BlockCache, number: int = 0) -> None:
+
+class DecodedStream:
+    """Random access to a compressed stream, for any number of threads. What touches ``suspect``, ranges that failed
+    their check, is an error for its reader."""
+
+    def __init__(
+        self,
+        stream: SeekableStream,
+        cache: BlockCache,
+        number: int = 0,
+        suspect: Sequence[tuple[int, int]] = (),
+    ) -> None:
         self.size = stream.size
+        self._suspect = suspect
         self._stream, self._cache, self._number = stream, cache, number
         self._lock = cache.lock
         self._idle: list[Cursor] = []  # least recently used first
@@ -107,6 +132,9 @@ class DecodedStream:
 
     def read(self, offset: int, size: int, /) -> list[memoryview]:
         end = min(offset + size, self.size)
+        for start, stop in self._suspect:
+            if start < end and offset < stop:
+                raise DamagedError("its data failed its check; --salvage reads it all the same", offset)
         pieces = []
         while offset < end:
             block, skipped = divmod(offset, BLOCK)

@@ -7,17 +7,24 @@ not the one that goes on to serve: it leaves nothing behind but the finished ind
 from __future__ import annotations
 
 import os
+import socket
+import stat
 import sys
 import time
 from typing import Any, NoReturn
 
 from rofuse_formats import Archive, Settings, cache, errors
-from rofuse_formats.archive import BLINK, find_index
+from rofuse_formats.archive import BLINK, Found, find_index, keep_index, open_spool
 from rofuse_formats.index import Index
+from rofuse_formats.limits import MIB
 from rofuse_formats.source import FileSource
 from rofuse_mount.cli import outcome, parameters
 
+STANDARD_INPUT = "-"
 _REPORT_MAX = 1 << 16
+_DONE = b"done"
+_COPY = 1 << 20
+_ASK_EVERY = 16 * MIB  # bytes of standard input between two looks at the room that is left
 
 
 class Opened:
@@ -42,27 +49,58 @@ def open_source(
     is written to a file; None: where making it took longer than a blink. Raises Failure."""
     settings = parameters.settings(options)
     try:
-        source = FileSource(path)
+        source = standard_input(settings) if path == STANDARD_INPUT else FileSource(path)
         found = "an index in memory was asked for" if options["no_index"] else None
+        if not source.named:
+            found, keep = "standard input is indexed for this one time", False
         if found is None:
             kept = find_index(source, settings, options["index_here"])
             if isinstance(kept, str):
                 found = kept
             elif rebuild:
                 found = "it is to be refreshed"
-                os.close(kept[1])
+                os.close(kept.fd)
             else:
-                return _with_kept_index(source, settings, *kept)
+                return _with_kept_index(source, settings, kept)
         return _with_new_index(source, settings, options, found, keep)
     except (errors.FormatError, OSError) as error:
         raise outcome.about(path, error) from error
 
 
-def _with_kept_index(source: FileSource, settings: Settings, index: Index, fd: int, path: str) -> Opened:
-    archive = Archive(source, index, settings, path)
+def standard_input(settings: Settings) -> FileSource:
+    """Standard input as a file: itself if it is one, else a copy on disk without a name. Raises SourceError,
+    LimitError, OSError."""
+    from rofuse_formats.spool_file import SpoolFile
+
+    if stat.S_ISREG(os.fstat(0).st_mode):
+        return FileSource(STANDARD_INPUT, os.dup(0), named=False)
+    if os.isatty(0):
+        raise errors.SourceError("is a terminal; give a file, or pipe an archive in")
+    file, size = SpoolFile(settings.spool_limit), 0
+    asked = -_ASK_EVERY
+    while data := os.read(0, _COPY):
+        if size - asked >= _ASK_EVERY:
+            file.ask(size)
+            asked = size
+        view = memoryview(data)
+        while view:
+            written = os.write(file.open(), view)
+            view, size = view[written:], size + written
+    return FileSource(STANDARD_INPUT, file.open(), named=False)
+
+
+def _with_kept_index(source: FileSource, settings: Settings, found: Found) -> Opened:
+    archive = Archive(source, found.index, settings, found.path, found.spool)
     if settings.strict and archive.report.damage:
         raise errors.DamagedError(*archive.report.damage[0])
-    return Opened(archive, fd, [f"index {outcome.show(path)}"])
+    return Opened(archive, found.fd, [f"index {outcome.show(found.path)}", *_spooled(archive)])
+
+
+def _spooled(archive: Archive) -> list[str]:
+    if archive.spool is None:
+        return []
+    share = archive.spool.size / max(archive.source.size, 1)
+    return [f"spool {archive.spool.size / MIB:,.1f} MiB ({share:.0%} of the archive)"]
 
 
 def _with_new_index(
@@ -71,60 +109,64 @@ def _with_new_index(
     fd = os.memfd_create("rofuse-index", os.MFD_CLOEXEC)
     try:
         started = time.monotonic()
-        _write_index(source, fd, settings, draw=not options["quiet"])
+        spool_fd = _write_index(source, fd, settings, draw=not options["quiet"])
         took = time.monotonic() - started
+        index = Index(fd)
+        spool = open_spool(index, spool_fd)
         notes = [f"indexed in {took:.1f} s ({why})"]
-        kept = None
         if not options["no_index"] and (took > BLINK if keep is None else keep):
-            kept = cache.place(os.fsdecode(source.path), options["index_here"])
-            trouble = cache.store(fd, kept)
+            place = cache.place(os.fsdecode(source.path), options["index_here"])
+            trouble = keep_index(source, fd, spool, place)
             if trouble and keep:
                 raise outcome.Failure(f"the index cannot be kept: {outcome.show(trouble)}")
-            notes.append(
-                f"the index is kept in memory only: {trouble}" if trouble else f"index {outcome.show(kept)}"
-            )
             if not trouble:
-                return _reopened(source, settings, kept, notes)
-        return Opened(Archive(source, Index(fd), settings, None), os.dup(fd), notes)
+                # The kept file is mapped rather than the memory it was made in, which is then given back.
+                kept_fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+                archive = Archive(source, Index(kept_fd), settings, place, spool)
+                return Opened(archive, kept_fd, [*notes, f"index {outcome.show(place)}", *_spooled(archive)])
+            notes.append(f"the index is kept in memory only: {trouble}")
+        archive = Archive(source, index, settings, None, spool)
+        return Opened(archive, os.dup(fd), [*notes, *_spooled(archive)])
     finally:
         os.close(fd)
 
 
-def _reopened(source: FileSource, settings: Settings, path: str, notes: list[str]) -> Opened:
-    """Maps the kept file rather than the memory it was made in, which is then given back."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    return Opened(Archive(source, Index(fd), settings, path), fd, notes)
-
-
-def _write_index(source: FileSource, fd: int, settings: Settings, *, draw: bool) -> None:
-    """Has a child process write the index to ``fd``. Raises what it would have raised."""
+def _write_index(source: FileSource, fd: int, settings: Settings, *, draw: bool) -> int:
+    """Has a child process write the index to ``fd``. Returns the descriptor of the spool that goes with it, -1 for
+    none. Raises what the child would have raised."""
     sys.stdout.flush()
     sys.stderr.flush()
-    report, sink = os.pipe()
+    report, sink = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
     if pid == 0:
-        os.close(report)
+        report.close()
         _index_and_exit(source, fd, settings, sink, draw)
-    os.close(sink)
+    sink.close()
+    spool, text, received = -1, b"", [-1]
     try:
-        text = b""
-        while more := os.read(report, _REPORT_MAX):
-            text += more
+        text, received, _flags, _address = socket.recv_fds(report, _REPORT_MAX, 1)
     finally:
-        os.close(report)
+        report.close()
         _pid, status = os.waitpid(pid, 0)
-    if text:
+    if received and received[0] >= 0:
+        spool = received[0]
+        os.set_inheritable(spool, False)
+    if text and text != _DONE:
         _raise_reported(text)
-    if status:
+    if status or not text:
         code = os.waitstatus_to_exitcode(status)
         how = f"signal {-code}" if code < 0 else f"status {code}"
         raise errors.FormatError(f"indexing ended with {how}")
+    return spool
 
 
-def _index_and_exit(source: FileSource, fd: int, settings: Settings, sink: int, draw: bool) -> NoReturn:
+def _index_and_exit(
+    source: FileSource, fd: int, settings: Settings, sink: socket.socket, draw: bool
+) -> NoReturn:
     import json
 
     from rofuse_formats.indexing import write_index
+    from rofuse_formats.spool_file import SpoolFile
     from rofuse_mount.cli.progress import Progress
 
     status = 0
@@ -133,13 +175,15 @@ def _index_and_exit(source: FileSource, fd: int, settings: Settings, sink: int, 
         sys.setswitchinterval(
             0.0005
         )  # a decoding thread that wants to go on should not wait for the scanner's 5 ms
-        write_index(source, fd, settings, progress)
+        spool = SpoolFile(settings.spool_limit)
+        write_index(source, fd, settings, progress, spool if settings.spool else None)
+        socket.send_fds(sink, [_DONE], [spool.fd] if spool.fd >= 0 else [])
     except KeyboardInterrupt:
         status = outcome.INTERRUPTED
     except (errors.FormatError, OSError) as error:
         status = 1
         os_error = [error.errno, error.strerror] if isinstance(error, OSError) else None
-        os.write(sink, json.dumps([type(error).__name__, str(error)[:4096], os_error]).encode())
+        sink.send(json.dumps([type(error).__name__, str(error)[:4096], os_error]).encode())
     except BaseException:
         import traceback
 

@@ -15,10 +15,10 @@ import click
 from rofuse_formats import errors
 from rofuse_mount.mounting import errors as mount_errors
 
-FAILED, USAGE, NOT_PERMITTED, INTERRUPTED = 1, 2, 15, 130
+FAILED, USAGE, MOUNTPOINT, NOT_PERMITTED, INTERRUPTED = 1, 2, 10, 15, 130
 
 _STATUSES: tuple[tuple[type[Exception], int], ...] = (
-    (mount_errors.MountpointError, 10),
+    (mount_errors.MountpointError, MOUNTPOINT),
     (errors.SourceError, 11),
     (errors.UnknownFormatError, 12),
     (errors.DamagedError, 13),

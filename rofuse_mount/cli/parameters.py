@@ -52,6 +52,20 @@ def source_options(function: _Function) -> _Function:
                 help="Most entries that an archive may have [33554432].",
             ),
             click.option(
+                "--spool-limit",
+                type=Size(),
+                metavar="SIZE",
+                help="Most that decoded data may take in the cache, all archives together [half of what is free].",
+            ),
+            click.option(
+                "--no-spool",
+                is_flag=True,
+                help="Keep no decoded data: what cannot be sought in is slow to read.",
+            ),
+            click.option(
+                "--salvage", is_flag=True, help="Give out data that failed its check, which may be wrong."
+            ),
+            click.option(
                 "--index-here", is_flag=True, help="Keep the index beside the archive, as SOURCE.rofuse."
             ),
             click.option("--no-index", is_flag=True, help="Use and write no index file; keep it in memory."),
@@ -65,4 +79,11 @@ def source_options(function: _Function) -> _Function:
 
 def settings(options: dict[str, Any]) -> Settings:
     limits = Limits(max_window=options["max_window"], max_entries=options["max_entries"])
-    return Settings(ScanOptions(ignore_zeros=options["ignore_zeros"]), limits, strict=options["strict"])
+    return Settings(
+        ScanOptions(ignore_zeros=options["ignore_zeros"]),
+        limits,
+        strict=options["strict"],
+        spool=not options["no_spool"],
+        spool_limit=options["spool_limit"],
+        salvage=options["salvage"],
+    )

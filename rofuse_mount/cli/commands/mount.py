@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import time
 from typing import Any, NoReturn
 
@@ -12,7 +13,7 @@ import click
 from rofuse_mount import archive_server, background, mounting, runtime, supervised
 from rofuse_mount.archive_fs import ArchiveFilesystem
 from rofuse_mount.cli import fuse_options, outcome
-from rofuse_mount.cli.opening import Opened, open_source
+from rofuse_mount.cli.opening import STANDARD_INPUT, Opened, open_source
 from rofuse_mount.cli.parameters import settings as source_settings
 from rofuse_mount.cli.parameters import source_options
 from rofuse_mount.mounting.ending import Ending
@@ -70,6 +71,7 @@ class Request:
         self.debug: bool | str = "json" if options["debug_json"] else bool(options["debug"])
         self.foreground = bool(options["foreground"] or self.debug)
         self.log_fd: int | None = None
+        self.on_file = False  # the mountpoint is a file
 
     def check(self) -> None:
         """What can be told before an archive is read, perhaps for minutes."""
@@ -81,7 +83,8 @@ class Request:
                 f"{outcome.show(self.mountpoint)} was a dead mount of {was}, whose server is gone; it is cleared"
             )
         if os.path.lexists(path) or not os.path.isdir(os.path.dirname(path)):
-            mounting.check_mountpoint(path, nonempty="nonempty" in self.fuse)
+            kind = mounting.check_mountpoint(path, nonempty="nonempty" in self.fuse)
+            self.on_file = stat.S_ISREG(kind)
         mounting.way(auto_unmount="auto_unmount" in self.fuse)
         if self.options["log_file"]:
             try:
@@ -96,7 +99,8 @@ class Request:
         try:
             filesystem = spec.filesystem(opened.archive)
         except NotADirectoryError as error:
-            raise outcome.Failure(f"{outcome.show(self.source)}: {error}") from error
+            status = outcome.MOUNTPOINT if self.on_file else outcome.FAILED
+            raise outcome.Failure(f"{outcome.show(self.source)}: {error}", status) from error
         process = None if self.foreground else background.start()
         if isinstance(process, background.Parent):
             status, message = process.wait()
@@ -169,7 +173,7 @@ class Request:
 
     def _facts(self, mounted: mounting.Mount, spec: archive_server.Spec) -> dict[str, Any]:
         return {
-            "source": os.path.realpath(self.source),
+            "source": self._name(),
             "mountpoint": os.fsdecode(mounted.mountpoint),
             "fstype": os.fsdecode(mounted.fstype),
             "supervisor_pid": os.getpid(),
@@ -182,8 +186,10 @@ class Request:
         options = self._mount_options()
         return archive_server.Spec(
             source=opened.archive.source.path,
+            named=opened.archive.source.named,
             archive=opened.archive.source.fd,
             index=opened.index,
+            spool=opened.archive.spool.fd if opened.archive.spool else -1,
             index_path=opened.archive.index_path,
             settings=archive_server.dump_settings(source_settings(self.options)),
             view=self._view(),
@@ -197,6 +203,10 @@ class Request:
             },
             workers=self.options["workers"] or 1,
         )
+
+    def _name(self) -> str:
+        """What the mount table shows as the source."""
+        return self.source if self.source == STANDARD_INPUT else os.path.realpath(self.source)
 
     def _everybody(self) -> bool:
         return "allow_other" in self.fuse or "allow_root" in self.fuse
@@ -214,7 +224,7 @@ class Request:
             max_read=fuse.get("max_read"),
             allow_other=self._everybody(),
             default_permissions=self._permissions(),
-            fsname=fuse.get("fsname") or os.path.realpath(self.source),
+            fsname=fuse.get("fsname") or self._name(),
             subtype=fuse.get("subtype"),
             threads=1 if self.options["single_thread"] else self.options["threads"],
         )
@@ -233,6 +243,7 @@ class Request:
             "entry_timeout": fuse.get("entry_timeout", kept_for),
             "attr_timeout": fuse.get("attr_timeout", kept_for),
             "subdir": fuse.get("subdir", ""),
+            "file": self.on_file,
             "permissions": self._permissions(),
         }
 

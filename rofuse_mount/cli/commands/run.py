@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import sys
 from typing import Any, NoReturn
 
@@ -68,8 +69,9 @@ def COMMAND(
     folder = mounting.canonical(at) if at is not None else _temporary()
     made = at is None or mounting.make_mountpoint(folder)
     try:
-        mounting.check_mountpoint(folder, nonempty="nonempty" in fuse)
+        kind = mounting.check_mountpoint(folder, nonempty="nonempty" in fuse)
         request = Request(source, os.fsdecode(folder), fuse, _NO_SERVING | options | own)
+        request.on_file = stat.S_ISREG(kind)
         request.log_fd = os.dup(2)
         spec = request.spec(opened)
         filesystem = _filesystem(spec, opened.archive, source)

@@ -46,18 +46,20 @@ def _checked(mountpoint: str, facts: dict[str, Any], passed: dict[int, int]) -> 
     """The spec of the mount; the archive is opened as a new server will. Raises Failure."""
     shown = outcome.show(mountpoint)
     spec = archive_server.Spec.read(passed[facts["spec"]])
-    archive, index = spec.archive, spec.index
+    archive, index, spool = spec.archive, spec.index, spec.spool
     try:
         if archive_server.identity(passed[archive]) != facts["identity"]:
             raise FormatError("the archive has changed since it was mounted")
-        _compare(spec.source, facts["identity"])
+        if spec.named:
+            _compare(spec.source, facts["identity"])
         spec.archive, spec.index = passed[archive], passed[index]
+        spec.spool = passed.get(spool, -1)
         spec.filesystem(spec.open(fresh=True))
     except (FormatError, OSError) as error:
         raise outcome.Failure(
             f"{shown}: not taken over: {outcome.describe(error)}; unmount it and mount it again"
         ) from error
-    spec.archive, spec.index = archive, index
+    spec.archive, spec.index, spec.spool = archive, index, spool
     return spec
 
 
