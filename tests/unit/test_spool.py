@@ -51,12 +51,12 @@ def read_all(spool: Spool, stream: int) -> list[tuple[int, bytes]]:
     found = []
     for run in spool.runs(stream):
         assert list(run.points) == sorted({run.start, *range(-(-run.start // PIECE) * PIECE, run.end, PIECE)})
-        data, offset = b"", run.start
+        pieces, offset = [], run.start
         while offset < run.end:
-            piece = run.read(offset, run.end - offset)
-            assert 0 < len(piece) <= PIECE
-            data, offset = data + piece, offset + len(piece)
-        found.append((run.start, data))
+            pieces.append(run.read(offset, run.end - offset))
+            assert 0 < len(pieces[-1]) <= PIECE
+            offset += len(pieces[-1])
+        found.append((run.start, b"".join(pieces)))
     return found
 
 
@@ -127,16 +127,16 @@ def test_more_may_follow_after_it_was_finished() -> None:
 def test_every_kind_of_damage_is_noticed() -> None:
     room = InMemory()
     writer = Writer(room)
-    writer.add(0, 0, NOISE + TEXT)
+    writer.add(0, 0, NOISE)
     known = writer.finish()
     assert known
     raw = os.pread(room.open(), 1 << 30, 0)
     chance = random.Random(5)
-    for at in [0, len(raw) - 1, *(chance.randrange(len(raw)) for _ in range(150))]:
+    for at in [0, len(raw) - 1, *(chance.randrange(len(raw)) for _ in range(60))]:
         fd = os.memfd_create("damaged")
         os.write(fd, raw[:at] + bytes((raw[at] ^ 1 << chance.randrange(8),)) + raw[at + 1 :])
         try:
-            assert read_all(Spool(fd, known), 0) == [(0, NOISE + TEXT)]
+            assert read_all(Spool(fd, known), 0) == [(0, NOISE)]
             assert at < 8  # of the magic at its beginning nothing depends
         except (DamagedError, IndexDamagedError):
             pass

@@ -1,0 +1,67 @@
+"""Whether every byte that an archive holds can be had, and is what its maker wrote as far as that can be told.
+
+Strategy
+The archive was indexed just now, so the checks of its compression have all been made: a file is bad where it lies in
+what failed them, or behind where the archive ends. What is not compressed is read, for a disk may have gone bad.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from rofuse_formats.archive import Archive
+from rofuse_formats.errors import FormatError
+
+STEP = 1 << 20
+
+
+class Finding(NamedTuple):
+    """What became of one name of the archive."""
+
+    path: bytes
+    size: int
+    """Bytes looked at: those of a file, once for all its names."""
+    error: str
+    """Nothing where all is well."""
+    offset: int | None
+    """Where in the file the first bad byte is."""
+
+
+def verify(archive: Archive) -> Iterator[Finding]:
+    """Looks at every name, in the archive's order. ``archive``: indexed just now, without ``salvage``."""
+    known: dict[int, tuple[str, int | None]] = {}
+    for path, node in archive.image.walk():
+        if not stat.S_ISREG(archive.image.mode[node - 1]):
+            yield Finding(path, 0, "", None)
+        elif node in known:
+            yield Finding(path, 0, *known[node])
+        else:
+            known[node] = _file(archive, node)
+            yield Finding(path, archive.image.size[node - 1], *known[node])
+
+
+def _file(archive: Archive, node: int) -> tuple[str, int | None]:
+    """What is wrong with a file and where, or ``("", None)``."""
+    if archive.compression:
+        return _known_damage(archive, node)
+    size, offset = archive.image.size[node - 1], 0
+    try:
+        while offset < size:
+            for piece in archive.read(node, offset, STEP):
+                offset += len(bytes(piece))
+    except (FormatError, OSError) as error:
+        return str(error), offset
+    return "", None
+
+
+def _known_damage(archive: Archive, node: int) -> tuple[str, int | None]:
+    end, suspect = archive.stream.size, archive.suspect[-1]
+    for extent in archive.image.extents(node):
+        for start, stop in suspect:
+            if start < extent.offset + extent.length and extent.offset < stop:
+                return "its data failed its check", extent.logical + max(0, start - extent.offset)
+        if extent.offset + extent.length > end:
+            return "the archive ends before its data does", extent.logical + max(0, end - extent.offset)
+    return "", None

@@ -1,0 +1,71 @@
+"""``rofuse-mount verify SOURCE [PATH...]``"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import click
+
+from rofuse_formats.verify import Finding, verify
+from rofuse_mount.cli import outcome
+from rofuse_mount.cli.opening import open_source
+from rofuse_mount.cli.parameters import source_options
+from rofuse_mount.cli.sizes import readable
+
+_DAMAGED = 13
+
+
+@click.command("verify", short_help="Read all of an archive and check what can be checked.")
+@click.argument("source", metavar="SOURCE")
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.option(
+    "--json", "as_json", is_flag=True, help="One object a line: path, ok, error, offset; a summary."
+)
+@source_options
+def COMMAND(source: str, paths: tuple[str, ...], as_json: bool, **options: Any) -> int:
+    """Read all of the archive SOURCE, and check its structure and every checksum in it.
+
+    Lists what is damaged (with PATH: among those files and below those directories), and exits with 13 where
+    anything is. An index or spool that is kept is not believed.
+    """
+    options |= {"no_index": True, "no_spool": True, "salvage": False, "strict": False}
+    opened = open_source(source, options)
+    wanted = [os.fsencode(path).strip(b"/") for path in paths]
+    checked = damaged = size = 0
+    for message, offset in opened.archive.report.damage:
+        damaged += not wanted
+        if not wanted:
+            _tell(Finding(b"", 0, message, offset), as_json, source)
+    for finding in verify(opened.archive):
+        if wanted and not any(_below(finding.path, path) for path in wanted):
+            continue
+        checked, size = checked + 1, size + finding.size
+        damaged += bool(finding.error)
+        _tell(finding, as_json, source)
+    if as_json:
+        click.echo(json.dumps({"summary": {"checked": checked, "damaged": damaged, "bytes": size}}))
+    elif not options["quiet"]:
+        result = f"{damaged} damaged" if damaged else "no damage"
+        click.echo(f"{checked} entries checked, {readable(size)}: {result}")
+    return _DAMAGED if damaged else 0
+
+
+def _below(path: bytes, folder: bytes) -> bool:
+    return not folder or path == folder or path.startswith(folder + b"/")
+
+
+def _tell(finding: Finding, as_json: bool, source: str) -> None:
+    path = os.fsdecode(finding.path)
+    if as_json:
+        line = {
+            "path": path,
+            "ok": not finding.error,
+            "error": finding.error or None,
+            "offset": finding.offset,
+        }
+        click.echo(json.dumps(line))
+    elif finding.error:
+        where = f" at byte {finding.offset}" if finding.offset is not None and path else ""
+        click.echo(f"{outcome.show(path or source)}: {finding.error}{where}")
