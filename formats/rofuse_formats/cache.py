@@ -187,7 +187,9 @@ def store(fd: int, path: str) -> str:
 
 def _linked(fd: int, path: str) -> bool:
     """Whether a file without a name could be given one: not where it lies in memory or on another file system."""
-    anywhere = os.open("/", os.O_PATH | os.O_CLOEXEC)  # with a directory Python calls linkat, which follows the link
+    anywhere = os.open(
+        "/", os.O_PATH | os.O_CLOEXEC
+    )  # with a directory Python calls linkat, which follows the link
     try:
         os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=anywhere, follow_symlinks=True)
     except OSError:

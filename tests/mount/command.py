@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -27,11 +28,16 @@ class Rofuse:
         self.cache = folder / "cache"
         self.environment = {**os.environ, "XDG_CACHE_HOME": str(self.cache), "HOME": str(folder)}
 
-    def __call__(self, *arguments: object, environment: dict[str, str] | None = None) -> Result:
+    def __call__(
+        self,
+        *arguments: object,
+        environment: dict[str, str] | None = None,
+        stdin: int | IO[bytes] = subprocess.DEVNULL,
+    ) -> Result:
         """Runs it to its end, which for a mount is when it is usable."""
         with subprocess.Popen(
             [*COMMAND, *map(str, arguments)],
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
