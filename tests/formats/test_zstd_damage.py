@@ -113,6 +113,19 @@ def test_checksum_that_fails() -> None:
     assert passed.damages[0].offset == len(WHOLE) - 4
 
 
+def test_checksum_of_an_empty_frame_that_fails() -> None:
+    """Nothing came of the frame, so nothing is suspect: what follows it can be read, from its first byte."""
+    empty = bytearray(zstd(b"", "--check"))
+    empty[-1] ^= 1
+    for before in (b"", DATA[: 5 * KIB]):
+        compressed = (zstd(before) if before else b"") + bytes(empty) + WHOLE
+        output, passed = decoded(compressed)
+        assert output == before + DATA
+        assert len(passed.damages) == 1
+        stream = CODEC.open(BytesSource(compressed), passed.index(), Limits())
+        assert read_at(stream, len(before), 1000) == DATA[:1000]
+
+
 @pytest.mark.parametrize(
     "garbage", [b"\0", b"\0" * 5000, b"garbage", b"\x28\xb5", b"\x50\x2a\x4d\x18\xff\xff\xff\xff"]
 )

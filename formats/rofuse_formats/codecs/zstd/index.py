@@ -121,7 +121,6 @@ def _check(index: Index) -> None:
     ascending = all(a.decoded < b.decoded and a.offset < b.offset for a, b in pairwise(index.points))
     if (
         first.decoded
-        or first.offset
         or first.seed
         or not ascending
         or (last.decoded >= index.size > 0)
