@@ -11,11 +11,12 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rofuse_formats.codecs.zstd import CODEC, index
+from rofuse_formats.codecs.zstd import CODEC, frame, index
 from rofuse_formats.codecs.zstd.first_pass import FirstPass
 from rofuse_formats.codecs.zstd.points import Seed
 from rofuse_formats.errors import DamagedError, FormatError, IndexDamagedError
 from rofuse_formats.limits import Limits
+from rofuse_formats.patches import Zeros, patched
 from tests.formats.zstd_support import (
     KIB,
     MIB,
@@ -174,7 +175,8 @@ def test_hostile_frames(frame: bytes) -> None:
         assert passed.damages
         assert len(output) <= 128 * KIB + 10
         stream = CODEC.open(BytesSource(compressed), passed.index(), Limits())
-        assert stream.cursor(0).read(1 << 30) == output
+        sound = patched(stream, [Zeros(*suspect) for suspect in passed.suspect])
+        assert sound.cursor(0).read(1 << 30) == output
 
 
 def test_bomb_comes_in_chunks() -> None:
@@ -316,3 +318,41 @@ def test_dictionary_that_is_none() -> None:
 
 def test_text_survives_the_helpers() -> None:
     assert len(text(1000)) == 1000
+
+
+@pytest.mark.parametrize("checksum", [True, False])
+def test_behind_a_damaged_frame_whose_size_is_known_it_goes_on(checksum: bool) -> None:
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        3, write_content_size=True, write_checksum=checksum
+    )
+    compress = zstandard.ZstdCompressor(compression_params=parameters).compress
+    parts = [text(700_000, seed) for seed in range(3)]
+    frames = [bytearray(compress(part)) for part in parts]
+    at = _second_block(frames[1])
+    frames[1][at + frame.BLOCK_HEADER : at + frame.BLOCK_HEADER + 60] = bytes(60)
+    broken = b"".join(frames)
+    output, passed = decoded(broken)
+    assert len(passed.damages) == 1
+    ((start, end),) = passed.suspect
+    assert end == 1_400_000 and (start == 700_000) == checksum
+    assert output == b"".join(parts)[:start] + output[start:end] + parts[2]
+    assert output[700_000 + 128 * KIB : end] == bytes(700_000 - 128 * KIB)
+    stream = CODEC.open(BytesSource(broken), passed.index(), Limits())
+    assert 1_400_000 in stream.points
+    assert read_at(stream, 1_400_000, 700_000) == parts[2]
+
+
+def _second_block(data: bytearray) -> int:
+    header = frame.frame_header(bytes(data[:18]), 0)
+    assert header
+    return header.header + frame.BLOCK_HEADER + frame.block_header(data, header.header)[2]  # type: ignore[arg-type]
+
+
+def test_a_frame_that_claims_much_more_than_its_blocks_can_hold_is_not_filled_up() -> None:
+    data = bytearray(zstandard.ZstdCompressor(level=3).compress(text(300_000)))
+    header = frame.frame_header(bytes(data[:18]), 0)
+    assert header and header.content == 300_000
+    data[header.header - 4 : header.header] = (100 << 20).to_bytes(4, "little")
+    data[_second_block(data) + frame.BLOCK_HEADER] = 0xFF
+    output, passed = decoded(bytes(data))
+    assert passed.damages and len(output) <= 300_000

@@ -235,10 +235,20 @@ class FirstPass:
                 self._check(decoder, position, begin)
                 end += frame.CHECKSUM
         except DamagedError as damage:
-            if header.checksum and not isinstance(damage, TruncatedError):
-                self._suspect(begin)
             plan.end(position, position, self._decoded, self._pending)
-            raise
+            if isinstance(damage, TruncatedError):
+                raise
+            sound = begin if header.checksum else self._decoded
+            missing = (header.content or 0) - (self._decoded - begin)
+            following = self._behind(position, header, missing)
+            if following:
+                self.damages.append(damage)
+                yield from self._zeros(missing)
+                plan.broken()
+            self._suspect(sound)
+            if not following:
+                raise
+            return following
         plan.end(position, end, self._decoded, self._pending)
         return end
 
@@ -259,6 +269,31 @@ class FirstPass:
     def _suspect(self, begin: int) -> None:
         if self._decoded > begin:
             self.suspect.append((begin, self._decoded))
+
+    def _behind(self, position: int, header: frame.Frame, missing: int) -> int:
+        """Where the frame ends whose block at ``position`` is damaged, going by its blocks' headers; 0 where that, or
+        how much is ``missing`` of what it decodes to, cannot be told."""
+        last = capacity = 0
+        if header.content is None or missing < 0:
+            return 0
+        try:
+            while not last:
+                last, kind, block = self._block(position)
+                position += len(block)
+                size = frame.block_header(block, 0)[2]
+                capacity += frame.LARGEST_BLOCK if kind == frame.COMPRESSED else size
+        except DamagedError:
+            return 0
+        position += frame.CHECKSUM if header.checksum else 0
+        return position if missing <= capacity else 0
+
+    def _zeros(self, size: int) -> Iterator[bytes]:
+        """Stand for what is missing."""
+        while size > 0:
+            count = min(size, CHUNK)
+            size -= count
+            if self._keep(bytes(count)):
+                yield self._take()
 
     def _turn(self, unseekable: bool) -> Iterator[bytes]:
         """A frame begins that is ``unseekable`` or not; a chunk is all of one kind."""
