@@ -223,9 +223,11 @@ class Spool:
         if piece.packed == piece.size:
             return data
         try:
-            return zstandard.ZstdDecompressor().decompress(data, max_output_size=piece.size)
+            if zstandard.get_frame_parameters(data).content_size == piece.size:
+                return zstandard.ZstdDecompressor().decompress(data)
         except zstandard.ZstdError as error:
             raise DamagedError(f"the spool cannot be decoded: {error}") from error
+        raise DamagedError("the spool has a piece of another size")
 
 
 class _Run:
