@@ -99,6 +99,13 @@ def test_nothing_to_patch_is_the_stream_itself() -> None:
     assert patched(codec, [Zeros(SIZE, SIZE + 10)]) is codec
 
 
+def test_a_cursor_that_never_decodes_is_cheap() -> None:
+    codec = Codec([0])
+    codec.cursor_bytes = 1 << 28
+    assert patched(codec, [Zeros(0, SIZE - 1)]).cursor_bytes == 1 << 28
+    assert patched(codec, [Zeros(0, 100), Zeros(100, SIZE)]).cursor_bytes <= 1 << 20
+
+
 def test_of_two_patches_the_later_one_wins() -> None:
     stream = patched(Codec([0]), [Elsewhere(100, 900, [100, 500]), Zeros(300, 600)])
     assert isinstance(stream, Patched)
