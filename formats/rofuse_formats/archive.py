@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from rofuse_formats import cache, codecs
 from rofuse_formats.errors import DamagedError, IndexDamagedError
@@ -19,6 +19,7 @@ from rofuse_formats.spool import Spool
 from rofuse_formats.streams import BlockCache, StoredStream, Stream, decoded_stream
 
 if TYPE_CHECKING:
+    from rofuse_formats.entry import Members, PackedFormat
     from rofuse_formats.indexing import Progress
 
 BLINK = 0.25  # seconds; what is indexed in less is not worth a file
@@ -58,6 +59,7 @@ class Archive:
         if bool(meta.get("spool")) != (spool is not None):
             raise IndexDamagedError("the index lacks its spool")
         self.stream = self._open_streams(index, settings)
+        self._members = self._open_members(settings) if self.image.has_members else None
 
     def _open_streams(self, index: Index, settings: Settings) -> Stream:
         source: Source = self.source
@@ -69,6 +71,12 @@ class Archive:
             )
         return stream or StoredStream(self.source)
 
+    def _open_members(self, settings: Settings) -> Members:
+        from rofuse_formats.archives import named  # where members are compressed by themselves
+
+        packed_format = cast("PackedFormat", named(self.format))
+        return packed_format.members(self.stream, self.cache, settings)
+
     def read(self, node: int, offset: int, size: int) -> list[memoryview]:
         """Bytes [offset, offset+size) of a regular file, in pieces, shorter only at the end of the file.
 
@@ -79,8 +87,12 @@ class Archive:
         if size <= 0:
             return []
         word = self.image.data[node - 1]
-        if word >> layout.DATA_SHIFT == layout.DATA_OFFSET:
+        kind = word >> layout.DATA_SHIFT
+        if kind == layout.DATA_OFFSET:
             return self._stream_bytes(word + offset, size)
+        if kind == layout.DATA_MEMBER and self._members is not None:
+            row = word & layout.DATA_MASK
+            return self._members.read(self.image.member(row), row, self.image.size[node - 1], offset, size)
         return self._pieces(node, offset, offset + size)
 
     def _stream_bytes(self, offset: int, size: int) -> list[memoryview]:

@@ -18,6 +18,7 @@ Rules for a format
 Where a member's bytes are is its ``data`` word, an unsigned 64-bit integer:
 - regular file, contiguous: the offset of its first byte in the decoded stream the format reads from (< 2**62)
 - regular file, sparse or in pieces: what ``Builder.extents`` returned
+- regular file, compressed by itself: what ``Builder.packed`` returned; the format then has ``members``
 - symlink: what ``Builder.text`` returned for its target; ``size`` is the target's length
 - character and block devices: ``os.makedev(major, minor)``
 - anything else: 0
@@ -26,9 +27,13 @@ Where a member's bytes are is its ``data`` word, an unsigned 64-bit integer:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from rofuse_formats.limits import Limits
+
+if TYPE_CHECKING:
+    from rofuse_formats.settings import Settings
+    from rofuse_formats.streams import BlockCache, Stream
 
 
 class Extent(NamedTuple):
@@ -42,6 +47,18 @@ class Extent(NamedTuple):
     """Where in the stream the run begins."""
     stream: int = 0
     """Which stream: 0 is the decoded stream that the format reads from."""
+
+
+class PackedMember(NamedTuple):
+    """A file that is compressed by itself: what the format gave ``Builder.packed``."""
+
+    at: int
+    """Where the format finds it in the stream it reads from."""
+    packed: int
+    """Compressed bytes."""
+    crc: int
+    method: int
+    flags: int
 
 
 class Time(NamedTuple):
@@ -82,6 +99,12 @@ class Builder(Protocol):
 
     def extents(self, extents: Sequence[Extent], /) -> int:
         """Keeps a file's extents (ascending by logical, not overlapping) and returns the ``data`` word."""
+        ...
+
+    def packed(self, at: int, packed: int, crc: int, method: int, flags: int, /) -> int:
+        """Keeps where a member is that is compressed by itself and returns the ``data`` word. ``at`` (< 2**62) is
+        where the format finds it in the stream, ``packed`` (< 2**62) its compressed bytes; ``crc`` (32 bits),
+        ``method`` and ``flags`` (16 bits) are the format's own numbers, which it is given back as they are."""
         ...
 
     def add(
@@ -137,6 +160,16 @@ class ScanOptions:
         self.encoding = encoding  # zip: the code page of names that do not say
 
 
+class Members(Protocol):
+    """Reads an archive's members that are compressed by themselves. Used by any number of threads at once."""
+
+    def read(self, member: PackedMember, row: int, size: int, offset: int, count: int, /) -> list[memoryview]:
+        """Bytes [offset, offset+count) of a member, all within its ``size`` bytes, in pieces that may be views of the
+        mapped archive (not to be touched). ``row`` is the member's number in the image, for caches. Raises
+        DamagedError (too few bytes, a wrong checksum), UnsupportedError (its method), PasswordError, OSError."""
+        ...
+
+
 class Format(Protocol):
     """One archive format."""
 
@@ -151,4 +184,12 @@ class Format(Protocol):
     def scan(self, reader: Reader, builder: Builder, options: ScanOptions, /) -> None:
         """Describes the whole archive to the builder. Raises DamagedError when nothing of it can be read, and lets
         OSError, LimitError and UnsupportedError from the reader pass."""
+        ...
+
+
+class PackedFormat(Format, Protocol):
+    """An archive format whose members may be compressed by themselves."""
+
+    def members(self, stream: Stream, cache: BlockCache, settings: Settings, /) -> Members:
+        """``stream``: what ``scan`` read from, at random now. Raises nothing that reading would not."""
         ...

@@ -44,7 +44,7 @@ def verify(archive: Archive) -> Iterator[Finding]:
 
 def _file(archive: Archive, node: int) -> tuple[str, int | None]:
     """What is wrong with a file and where, or ``("", None)``."""
-    if archive.compression:
+    if archive.compression and not archive.image.has_members:
         return _known_damage(archive, node)
     size, offset = archive.image.size[node - 1], 0
     try:

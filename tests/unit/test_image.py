@@ -240,6 +240,7 @@ times = st.none() | st.builds(Time, st.integers(-(1 << 40), 1 << 40), st.integer
 members = st.one_of(
     st.tuples(st.just("file"), member_paths, st.integers(0, 99), st.integers(0, 1 << 40)),
     st.tuples(st.just("pieces"), member_paths, st.integers(1, 99), st.integers(0, 1 << 40)),
+    st.tuples(st.just("packed"), member_paths, st.integers(1, 99), st.integers(0, 1 << 40)),
     st.tuples(st.just("dir"), member_paths, st.integers(0, 9), st.just(0)),
     st.tuples(st.just("link"), member_paths, st.just(0), few_names),
     st.tuples(st.just("device"), member_paths, st.integers(0, 255), st.integers(0, 255)),
@@ -256,6 +257,10 @@ def fill(builder: ImageBuilder, archive: list[tuple[tuple[str, bytes, int, objec
                 member = builder.add(path, FILE, owner, a, b, a, b)
             case "pieces", int():
                 member = builder.add(path, FILE, owner, a, b, a, builder.extents([Extent(a - 1, 1, b)]))
+            case "packed", int():
+                member = builder.add(
+                    path, FILE, owner, a, b, a, builder.packed(b, a + 1, b & 0xFFFFFFFF, a, a % 3)
+                )
             case "dir", _:
                 member = builder.add(path, DIRECTORY, owner, 0, a, 0, 0)
             case "link", bytes():

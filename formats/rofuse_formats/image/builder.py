@@ -70,6 +70,13 @@ class ImageBuilder:
         self._small_strings: dict[bytes, int] = {}
         self.string_at, self.texts = array("Q", [0]), bytearray()
         self.pieces: list[Sequence[Extent]] = []
+        self.member_rows = {
+            "member_at": array("Q"),
+            "packed": array("Q"),
+            "member_crc": array("I"),
+            "method": array("H"),
+            "member_flags": array("H"),
+        }
         self.record_xattrs: dict[int, list[tuple[int, int]]] = {}
         self.time_rows = {"record": array("I"), "has": array("H")}  # by call, so the last of a record counts
         for name in TIMES:
@@ -92,6 +99,15 @@ class ImageBuilder:
     def extents(self, extents: Sequence[Extent], /) -> int:
         self.pieces.append(extents)
         return layout.DATA_PIECES << layout.DATA_SHIFT | len(self.pieces) - 1
+
+    def packed(self, at: int, packed: int, crc: int, method: int, flags: int, /) -> int:
+        rows = self.member_rows
+        rows["member_at"].append(at)
+        rows["packed"].append(packed)
+        rows["member_crc"].append(crc)
+        rows["method"].append(method)
+        rows["member_flags"].append(flags)
+        return layout.DATA_MEMBER << layout.DATA_SHIFT | len(rows["packed"]) - 1
 
     def add(
         self, path: bytes, mode: int, owner: int, size: int, mtime: int, mtime_ns: int, data: int, /

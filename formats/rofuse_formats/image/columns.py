@@ -43,7 +43,7 @@ class _Columns:
         self.column |= {"name_at": tree.name_at, "child": tree.child, "order": tree.order}
 
     def pieces(self) -> list[Piece]:
-        counts = [0] * 8
+        counts = [0] * layout.TABLES
         for name, _code, table, extra in layout.COLUMNS:
             counts[table] = len(self.column[name]) - extra
         heaps = self.tree.names, self.texts
@@ -84,8 +84,10 @@ class _Columns:
             if kind == stat.S_IFREG:
                 if not sizes[row]:
                     words[row] = 0  # an empty file lies nowhere
-                elif word >> layout.DATA_SHIFT:
+                elif word >> layout.DATA_SHIFT == layout.DATA_PIECES:
                     words[row] = self._pieces(word)
+                elif word >> layout.DATA_SHIFT:
+                    words[row] = self._member(word & layout.DATA_MASK)
             elif kind == stat.S_IFDIR:
                 words[row], sizes[row] = self.tree.first[word], self.tree.count[word]
             elif kind == stat.S_IFLNK:
@@ -105,6 +107,11 @@ class _Columns:
             column["stream"].append(extent.stream)
         column["pieces_at"].append(len(column["stream"]))
         return layout.DATA_PIECES << layout.DATA_SHIFT | len(column["pieces_at"]) - 2
+
+    def _member(self, number: int) -> int:
+        for name, values in self.builder.member_rows.items():
+            self.column[name].append(values[number])
+        return layout.DATA_MEMBER << layout.DATA_SHIFT | len(self.column["packed"]) - 1
 
     def _xattrs(self) -> None:
         kept = self.builder.record_xattrs

@@ -14,7 +14,8 @@ The second form is a further name of the inode whose first name is FIRST.
 - MODE is octal with the type bits; SIZE is bytes; MTIME is ``seconds.nanoseconds``, nine digits, where the seconds
   are rounded down (half a second before 1970 is ``-1.500000000``).
 - DATA: ``-`` nothing, ``@OFFSET`` a contiguous file, ``LOGICAL+LENGTH@OFFSET/STREAM,...`` a file in pieces (``,`` alone
-  when it is all hole), ``>TARGET`` a symlink, ``MAJOR:MINOR`` a device.
+  when it is all hole), ``%AT+PACKED/METHOD/CRC/FLAGS`` a file compressed by itself, ``>TARGET`` a symlink,
+  ``MAJOR:MINOR`` a device.
 - KEY is ``atime``, ``ctime``, ``btime``, or ``xattr.`` and an attribute's name.
 """
 
@@ -115,6 +116,9 @@ def _data(image: Image, node: int, mode: int) -> str:
         return "-"
     if word >> layout.DATA_SHIFT == layout.DATA_OFFSET:
         return f"@{word}"
+    if word >> layout.DATA_SHIFT == layout.DATA_MEMBER:
+        member = image.member(word & layout.DATA_MASK)
+        return f"%{member.at}+{member.packed}/{member.method}/{member.crc:08x}/{member.flags}"
     pieces = [f"{e.logical}+{e.length}@{e.offset}/{e.stream}" for e in image.extents(node)]
     return ",".join(pieces) or ","
 
@@ -156,10 +160,18 @@ def _word(builder: ImageBuilder, field: str) -> int:
         return builder.text(_unescape(field[1:]))
     if field[0] == "@":
         return _offset(field[1:])
+    if field[0] == "%":
+        return _packed(builder, field[1:])
     if ":" in field:
         major, minor = field.split(":")
         return os.makedev(int(major), int(minor))
     return builder.extents([_extent(piece) for piece in field.split(",") if piece])
+
+
+def _packed(builder: ImageBuilder, field: str) -> int:
+    place, method, crc, flags = field.split("/")
+    at, packed = place.split("+")
+    return builder.packed(_offset(at), _offset(packed), int(crc, 16), int(method), int(flags))
 
 
 def _extent(piece: str) -> Extent:

@@ -22,6 +22,8 @@ Tables
 - strings: ``string_at`` (+1, in the texts heap): symlink targets, owner names, attribute names and values.
 - files in pieces: ``pieces_at`` (+1, in extents).
 - extents: ``logical``, ``length``, ``offset``, ``stream``.
+- members that are compressed by themselves: ``member_at`` (where the format finds it in stream 0), ``packed``
+  (compressed bytes), ``member_crc``, ``method`` and ``member_flags`` (the format's own numbers).
 - xattrs, by nodeid: ``xattr_node``, ``xattr_name``, ``xattr_value`` (rows of strings).
 - times, by nodeid: ``time_node``, ``time_has`` (bits 1 atime, 2 ctime, 4 btime), the three and their nanoseconds.
 """
@@ -32,12 +34,13 @@ import struct
 
 from rofuse_formats.errors import IndexDamagedError
 
-MAGIC = b"RFIMAGE\x01"
+MAGIC = b"RFIMAGE\x02"
 
-INODES, DIRENTS, OWNERS, STRINGS, PIECES, EXTENTS, XATTRS, TIMES = range(8)
+INODES, DIRENTS, OWNERS, STRINGS, PIECES, EXTENTS, XATTRS, TIMES, MEMBERS = range(9)
+TABLES = 9
 
-# magic; the eight tables' row counts; bytes of the names and of the texts heap
-HEADER = struct.Struct("<8s10Q")
+# magic; the tables' row counts; bytes of the names and of the texts heap
+HEADER = struct.Struct("<8s11Q")
 
 # name, array type code, table, extra rows
 COLUMNS: tuple[tuple[str, str, int, int], ...] = (
@@ -62,6 +65,11 @@ COLUMNS: tuple[tuple[str, str, int, int], ...] = (
     ("length", "Q", EXTENTS, 0),
     ("offset", "Q", EXTENTS, 0),
     ("stream", "I", EXTENTS, 0),
+    ("member_at", "Q", MEMBERS, 0),
+    ("packed", "Q", MEMBERS, 0),
+    ("member_crc", "I", MEMBERS, 0),
+    ("method", "H", MEMBERS, 0),
+    ("member_flags", "H", MEMBERS, 0),
     ("xattr_node", "I", XATTRS, 0),
     ("xattr_name", "I", XATTRS, 0),
     ("xattr_value", "I", XATTRS, 0),
@@ -83,8 +91,10 @@ HAS_ATIME, HAS_CTIME, HAS_BTIME = 1, 2, 4
 DATA_SHIFT = 62
 DATA_OFFSET = 0  # offset in stream 0
 DATA_PIECES = 1  # row of the files in pieces
+DATA_MEMBER = 2  # row of the members that are compressed by themselves
 DATA_MASK = (1 << DATA_SHIFT) - 1
 
+MEMBER_STREAM = (1 << 32) - 1  # the stream of the one extent that such a member is
 ROOT = 1
 HEAP_MAX = (1 << 32) - 1  # bounds of heap items are 32 bits wide
 
@@ -107,7 +117,7 @@ def places(
     magic, *numbers = HEADER.unpack(header[: HEADER.size])
     if magic != MAGIC:
         raise IndexDamagedError("the inode image has another version")
-    counts, heap_sizes = numbers[:8], numbers[8:]
+    counts, heap_sizes = numbers[:TABLES], numbers[TABLES:]
     if counts[INODES] < 1:
         raise IndexDamagedError("the inode image has no root")
     position = HEADER.size

@@ -18,7 +18,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
 
-from rofuse_formats.entry import Extent, Time
+from rofuse_formats.entry import Extent, PackedMember, Time
 from rofuse_formats.errors import IndexDamagedError
 from rofuse_formats.image import layout
 
@@ -54,6 +54,9 @@ class Image:
         self._owner_names = found["uname"], found["gname"]
         self._string_at, self._pieces_at = found["string_at"], found["pieces_at"]
         self._extents = found["logical"], found["length"], found["offset"], found["stream"]
+        self._members = tuple(
+            found[name] for name in ("member_at", "packed", "member_crc", "method", "member_flags")
+        )
         self._xattrs = found["xattr_node"], found["xattr_name"], found["xattr_value"]
         self.time_node, self.time_has = found["time_node"], found["time_has"]
         self.time_columns = tuple((found[name], found[name + "_ns"]) for name in ("atime", "ctime", "btime"))
@@ -135,12 +138,24 @@ class Image:
         kind = word >> layout.DATA_SHIFT
         if kind == layout.DATA_OFFSET:
             return [Extent(0, size, word)] if size else []
+        if kind == layout.DATA_MEMBER:
+            return [Extent(0, size, word & layout.DATA_MASK, layout.MEMBER_STREAM)] if size else []
         if kind != layout.DATA_PIECES:
             raise IndexDamagedError(f"inode {node} has a data word of an unknown kind")
         piece = word & layout.DATA_MASK
         logical, length, offset, stream = self._extents
         rows = range(self._pieces_at[piece], self._pieces_at[piece + 1])
         return [Extent(logical[i], length[i], offset[i], stream[i]) for i in rows]
+
+    @property
+    def has_members(self) -> bool:
+        """Whether there are members that are compressed by themselves."""
+        return len(self._members[0]) > 0
+
+    def member(self, row: int) -> PackedMember:
+        """A row of these members."""
+        at, packed, crc, method, flags = self._members
+        return PackedMember(at[row], packed[row], crc[row], method[row], flags[row])
 
     def xattrs(self, node: int) -> list[tuple[bytes, bytes]]:
         """Extended attributes as (name, value), in the order of their names."""

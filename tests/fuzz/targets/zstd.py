@@ -1,5 +1,5 @@
 """zstd, the first pass: whatever the bytes, intact data and then perhaps damage, or a FormatError; and the seek index
-it makes gives every byte of it again, from every seek point.
+it makes gives every byte of it again, from every seek point, but for what failed its check.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from rofuse_formats import Limits
 from rofuse_formats.codecs import named
 from rofuse_formats.errors import DamagedError, FormatError
+from rofuse_formats.patches import Zeros, patched
 from tests.fuzz.targets._archives import MemorySource, paths
 
 MAX_LEN = 1 << 14
@@ -39,6 +40,10 @@ def fuzz(data: bytes) -> None:
     stream = codec.open(source, index, _LIMITS)
     assert stream.size == len(decoded)
     assert stream.points == sorted(set(stream.points)) and stream.points[:1] == [0]
+    for start, end in first_pass.suspect:
+        assert 0 <= start < end <= len(decoded)
+        decoded[start:end] = bytes(end - start)
+    stream = patched(stream, [Zeros(start, end) for start, end in first_pass.suspect])
     for number, point in enumerate(stream.points):
         cursor = stream.cursor(number)
         assert cursor.position == point
