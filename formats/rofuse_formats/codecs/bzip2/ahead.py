@@ -1,0 +1,76 @@
+"""Decoding the blocks to come in a few threads.
+
+Strategy
+What lies between two marks that follow each other is most likely a block. It is decoded before it is asked for. What
+comes of a wrong guess is thrown away, and the block in question decoded when it is its turn.
+
+Rules
+- ``DEPTH`` jobs a thread are under way at most. A job that runs holds some 6 MB, one that is done the decoded block.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import NamedTuple
+
+from rofuse_formats.codecs.bzip2.bits import BLOCK, marks
+from rofuse_formats.codecs.bzip2.block import LARGEST, LEAST, Block, decode, decode_at
+from rofuse_formats.source import Source
+
+MOST_THREADS = 8
+DEPTH = 2
+
+
+class _Job(NamedTuple):
+    start: int
+    block: Future[Block | None]
+
+
+class Ahead:
+    """Blocks of a source, asked for in ascending order. To be closed: it has threads."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        threads = min(len(os.sched_getaffinity(0)), MOST_THREADS)
+        self._depth = DEPTH * threads
+        self._pool = ThreadPoolExecutor(threads, "bzip2")
+        self._jobs: deque[_Job] = deque()
+        self._guesses = self._guessed()
+
+    def __enter__(self) -> Ahead:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def block(self, start: int) -> Block:
+        """The block at a bit offset. Raises DamagedError, TruncatedError."""
+        jobs = self._jobs
+        while jobs and jobs[0].start < start:
+            jobs.popleft().block.cancel()
+        self._fill(start)
+        block = jobs.popleft().block.result() if jobs and jobs[0].start == start else None
+        return block or decode_at(self._source, start, self._source.size * 8)
+
+    def _fill(self, start: int) -> None:
+        while len(self._jobs) < self._depth:
+            guess = next(self._guesses, None)
+            if guess is None:
+                return
+            if guess[0] >= start:
+                self._jobs.append(_Job(guess[0], self._pool.submit(decode, self._source, *guess)))
+
+    def _guessed(self) -> Iterator[tuple[int, int]]:
+        """``(start, end)`` of what may be blocks."""
+        end = self._source.size * 8
+        start, before = 0, 0
+        for offset, mark in marks(self._source, 0, end):
+            if before == BLOCK and LEAST <= offset - start <= LARGEST:
+                yield start, offset
+            start, before = offset, mark
