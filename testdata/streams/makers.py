@@ -205,3 +205,7 @@ _MAKERS = (
 )  # fmt: skip
 
 MAKERS = {maker.name: maker for maker in _MAKERS}
+
+UNFRAMED = {".gz", ".zst", ".lz4"}
+"""Suffixes of formats in which nothing but the data says where it ends, and one check stands behind much of it. Where
+damage hides that end, a reader runs into the end of the source, and cannot tell it from a source that was cut off."""

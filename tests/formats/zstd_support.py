@@ -11,21 +11,10 @@ from rofuse_formats.codecs.zstd import CODEC
 from rofuse_formats.codecs.zstd.cursor import Stream
 from rofuse_formats.codecs.zstd.first_pass import FirstPass
 from rofuse_formats.limits import Limits
+from tests.formats.sources import BytesSource as BytesSource
 
 KIB = 1 << 10
 MIB = 1 << 20
-
-
-class BytesSource:
-    """Bytes as a Source."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.size = len(data)
-
-    def pread(self, size: int, offset: int, /) -> bytes:
-        assert size >= 0 and 0 <= offset <= self.size
-        return self.data[offset : offset + size]
 
 
 def zstd(data: bytes, *options: str, tool: str = "zstd") -> bytes:
