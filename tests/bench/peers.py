@@ -100,11 +100,16 @@ class Peer:
     def environment(self) -> dict[str, str]:
         return {}
 
+    def unmount(self, mountpoint: Path) -> None:
+        """Takes the mount off, in its own way where it has one."""
+        unmount(mountpoint)
+
     @contextmanager
-    def mounted(self, archive: Path, timeout: float) -> Iterator[Mount]:
+    def mounted(self, archive: Path, timeout: float, mark: str = "") -> Iterator[Mount]:
+        """``mark``: of its processes, for who wants to know them from the start."""
         mountpoint = self.work / "mnt"
         mountpoint.mkdir(exist_ok=True)
-        mark = uuid.uuid4().hex
+        mark = mark or uuid.uuid4().hex
         started = time.perf_counter()
         log = self.work / f"{self.name}.log"
         with open(log, "wb") as output:
@@ -123,7 +128,7 @@ class Peer:
             last = log.read_text(errors="replace").strip().splitlines()[-1:]
             raise MountError(f"{self.name}: {error} {' '.join(last)}") from error
         finally:
-            unmount(mountpoint)
+            self.unmount(mountpoint)
             end(mark, process)
 
     def _wait(self, process: subprocess.Popen[bytes], mountpoint: Path, deadline: float) -> int:
@@ -261,8 +266,14 @@ def end(mark: str, process: subprocess.Popen[bytes], patience: float = 20) -> No
 
 
 def _high_water(pid: int) -> int:
+    return memory(pid).get("VmHWM", 0)
+
+
+def memory(pid: int) -> dict[str, int]:
+    """What /proc says of a process's memory, in bytes, by the kernel's names; nothing where it has ended."""
     try:
         with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
-            return next((int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:")), 0)
+            lines = [line.split() for line in file if line.endswith(" kB\n")]
     except OSError:
-        return 0
+        return {}
+    return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines}

@@ -42,7 +42,7 @@ class Workload:
         self.sizes: list[int] = []
         tar = self.archive("tar")
         if not tar.exists():
-            with _new(tar) as made:
+            with new(tar) as made:
                 if entries:
                     _generate(made, entries)
                 elif megabytes:
@@ -73,7 +73,7 @@ class Workload:
         if kind == "tar" or path.exists():
             return path
         tar = self.archive("tar")
-        with _new(path) as made:
+        with new(path) as made:
             if kind == "tar.zst":
                 subprocess.run(["zstd", "-q", "-3", "-T0", "--single-thread", tar, "-o", made], check=True)
             elif kind == "squashfs":
@@ -121,7 +121,7 @@ def _unescape(name: bytes) -> bytes:
     return name.decode("unicode_escape").encode("latin-1")
 
 
-class _new:
+class new:
     """A file in the making: gets its name when it is complete."""
 
     def __init__(self, path: Path) -> None:
