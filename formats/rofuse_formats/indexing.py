@@ -228,7 +228,7 @@ def _decoded_name(name: bytes, codec: Codec, told: bytes) -> bytes:
     if told not in (b"", b".", b".."):
         return told
     for suffix, instead in codec.suffixes.items():
-        if name.lower().endswith(suffix) and len(name) > len(suffix):
+        if name.lower().endswith(suffix.lower()) and len(name) > len(suffix):
             return name[: -len(suffix)] + instead
     return name
 
