@@ -33,6 +33,9 @@ from rofuse_formats.spool import Spool
 BLOCK = 1 << 17
 CACHE_BUDGET = 24 * MIB
 CURSOR_BUDGET = 40 * MIB
+LARGE_CURSORS, LARGE_CURSOR_BUDGET = 8, 144 * MIB
+"""So many cursors there may be beyond the budget while they keep within this one: with fewer, readers at several places
+of a stream of large windows would drive each other from one seek point to the next."""
 
 
 class Stream(Protocol):
@@ -126,7 +129,8 @@ class DecodedStream:
         self._lock = cache.lock
         self._idle: list[Cursor] = []  # least recently used first
         self._stretches: dict[int, tuple[threading.Lock, int]] = {}  # lock and users, by seek point
-        affordable = max(2, CURSOR_BUDGET // max(stream.cursor_bytes, 1))
+        each = max(stream.cursor_bytes, 1)
+        affordable = max(2, CURSOR_BUDGET // each, min(LARGE_CURSORS, LARGE_CURSOR_BUDGET // each))
         self._most = affordable // 2
         self._running = threading.BoundedSemaphore(affordable - self._most)
 

@@ -328,24 +328,28 @@ def test_behind_a_damaged_frame_whose_size_is_known_it_goes_on(checksum: bool) -
     compress = zstandard.ZstdCompressor(compression_params=parameters).compress
     parts = [text(700_000, seed) for seed in range(3)]
     frames = [bytearray(compress(part)) for part in parts]
-    at = _second_block(frames[1])
+    at = _block_at(frames[1], 2)
     frames[1][at + frame.BLOCK_HEADER : at + frame.BLOCK_HEADER + 60] = bytes(60)
     broken = b"".join(frames)
     output, passed = decoded(broken)
     assert len(passed.damages) == 1
     ((start, end),) = passed.suspect
-    assert end == 1_400_000 and (start == 700_000) == checksum
+    assert end == 1_400_000
+    assert start == (700_000 if checksum else 700_000 + 128 * KIB)  # but for the last block before the damage
     assert output == b"".join(parts)[:start] + output[start:end] + parts[2]
-    assert output[700_000 + 128 * KIB : end] == bytes(700_000 - 128 * KIB)
+    assert output[700_000 + 256 * KIB : end] == bytes(700_000 - 256 * KIB)
     stream = CODEC.open(BytesSource(broken), passed.index(), Limits())
     assert 1_400_000 in stream.points
     assert read_at(stream, 1_400_000, 700_000) == parts[2]
 
 
-def _second_block(data: bytearray) -> int:
+def _block_at(data: bytearray, number: int) -> int:
     header = frame.frame_header(bytes(data[:18]), 0)
     assert header
-    return header.header + frame.BLOCK_HEADER + frame.block_header(data, header.header)[2]  # type: ignore[arg-type]
+    at = header.header
+    for _ in range(number):
+        at += frame.BLOCK_HEADER + frame.block_header(bytes(data), at)[2]
+    return at
 
 
 def test_a_frame_that_claims_much_more_than_its_blocks_can_hold_is_not_filled_up() -> None:
@@ -353,6 +357,6 @@ def test_a_frame_that_claims_much_more_than_its_blocks_can_hold_is_not_filled_up
     header = frame.frame_header(bytes(data[:18]), 0)
     assert header and header.content == 300_000
     data[header.header - 4 : header.header] = (100 << 20).to_bytes(4, "little")
-    data[_second_block(data) + frame.BLOCK_HEADER] = 0xFF
+    data[_block_at(data, 1) + frame.BLOCK_HEADER] = 0xFF
     output, passed = decoded(bytes(data))
     assert passed.damages and len(output) <= 300_000

@@ -103,6 +103,7 @@ class FirstPass:
         self._decoded = 0
         self._pending: list[bytes] = []  # decoded, not yet yielded
         self._pending_size = 0
+        self._doubt: int | None = None  # from where on it is not certain that bytes are where they belong
 
     def __iter__(self) -> Iterator[bytes]:
         try:
@@ -117,6 +118,9 @@ class FirstPass:
             self._planner.join()
         if self._pending:
             yield self._take()
+        if self._doubt is not None and self._doubt < self._decoded:
+            self.suspect = [part for part in self.suspect if part[1] <= self._doubt]
+            self.suspect.append((self._doubt, self._decoded))
 
     def index(self) -> bytes:
         first, *others = self._planner.points
@@ -218,11 +222,13 @@ class FirstPass:
         plan.begin(header, self._decoded, offset)
         yield from self._turn(plan.unseekable)
         position, last, begin = offset + header.header, 0, self._decoded
+        sound = begin  # where the last block begins that was decoded
         try:
             while not last:
                 self.consumed = position
                 last, kind, block = self._block(position)
                 data = decoder.feed(block, position)
+                sound = self._decoded
                 plan.block(position, kind, block)
                 position += len(block)
                 if data and self._keep(data):
@@ -232,13 +238,14 @@ class FirstPass:
                     plan.boundary(position, memoryview(buffer.data)[ahead:], self._decoded, self._pending)
             end = self.consumed = position
             if header.checksum:
-                self._check(decoder, position, begin)
+                self._check(decoder, position, begin, header)
                 end += frame.CHECKSUM
         except DamagedError as damage:
             plan.end(position, position, self._decoded, self._pending)
             if isinstance(damage, TruncatedError):
                 raise
-            sound = begin if header.checksum else self._decoded
+            # A decoder that gives out the end of a block may look at the next one before it says so.
+            sound = begin if header.checksum else sound
             missing = (header.content or 0) - (self._decoded - begin)
             following = self._behind(position, header, missing)
             if following:
@@ -252,9 +259,9 @@ class FirstPass:
         plan.end(position, end, self._decoded, self._pending)
         return end
 
-    def _check(self, decoder: _Decoder, position: int, begin: int) -> None:
+    def _check(self, decoder: _Decoder, position: int, begin: int, header: frame.Frame) -> None:
         """Has the checksum at ``position`` verified, of what came out since ``begin``. The next frame does not depend
-        on it."""
+        on it; but where this one does not say how much it holds, all that follows may be at another place."""
         at = self._buffer.index(position, frame.CHECKSUM)
         checksum = self._buffer.data[at : at + frame.CHECKSUM]
         if len(checksum) < frame.CHECKSUM:
@@ -264,6 +271,8 @@ class FirstPass:
         except DamagedError as damage:
             self.damages.append(damage)
             self._suspect(begin)
+            if header.content is None and self._doubt is None:
+                self._doubt = begin
             self._planner.broken()
 
     def _suspect(self, begin: int) -> None:
