@@ -360,3 +360,11 @@ def test_a_frame_that_claims_much_more_than_its_blocks_can_hold_is_not_filled_up
     data[_block_at(data, 1) + frame.BLOCK_HEADER] = 0xFF
     output, passed = decoded(bytes(data))
     assert passed.damages and len(output) <= 300_000
+
+
+def test_a_damaged_frame_that_ends_beyond_the_source_is_not_passed_over() -> None:
+    data = bytearray(b"\x28\xb5\x2f\xfd\x24\x00\x01\x00\x00\x99\xe9\xd8\x51")  # of nothing, with a checksum
+    data[6] ^= 8  # its one block claims a byte
+    output, passed = decoded(bytes(data))
+    assert (output, len(passed.damages)) == (b"", 1)
+    assert CODEC.open(BytesSource(bytes(data)), passed.index(), Limits()).cursor(0).read(1) == b""

@@ -294,7 +294,7 @@ class FirstPass:
         except DamagedError:
             return 0
         position += frame.CHECKSUM if header.checksum else 0
-        return position if missing <= capacity else 0
+        return position if missing <= capacity and position <= self._source.size else 0
 
     def _zeros(self, size: int) -> Iterator[bytes]:
         """Stand for what is missing."""
