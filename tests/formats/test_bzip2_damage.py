@@ -145,6 +145,7 @@ def test_header_that_is_damaged_between_streams() -> None:
         assert passed.suspect == [] and passed.warnings == []
         (damage,) = passed.damages
         assert damage.offset == SECOND
+        check_all_points(opened(flipped(STREAMS, SECOND * 8 + bit), passed), DATA)
     output, passed = decoded(flipped(STREAMS, SECOND * 8 + 40))
     assert output == DATA[: 120 * KIB]
     assert passed.damages and not passed.warnings

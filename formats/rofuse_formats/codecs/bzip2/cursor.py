@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from rofuse_formats import seek_index
 from rofuse_formats.codecs.bzip2.block import PIECE, Block, decode_at
-from rofuse_formats.codecs.bzip2.walk import Walk
+from rofuse_formats.codecs.bzip2.walk import CombinedChecksumError, Walk
 from rofuse_formats.errors import DamagedError, IndexDamagedError
 from rofuse_formats.seek_index import Point, SeekIndex
 from rofuse_formats.source import Source
@@ -66,9 +66,10 @@ def _pieces(source: Source, intact: int, point: Point) -> Iterator[bytes]:
         return decode_at(source, start, intact * 8)
 
     for found in Walk(source, decode, intact, point.offset, bool(point.detail)):
-        if isinstance(found, DamagedError):
+        if isinstance(found, Block):
+            yield from found.pieces()
+        elif isinstance(found, CombinedChecksumError):  # other damage that is passed by takes nothing away
             raise found
-        yield from found.pieces()
 
 
 class Stream:
