@@ -2,8 +2,8 @@
 
 Rules
 - Input goes in by pieces of ``PIECE`` bytes, output comes out by as many as were asked for.
-- The library's errors leave here as DamagedError, TruncatedError or LimitError. What it had decoded when it met one, in
-  the same call, is lost with it.
+- The library's errors leave here as DamagedError, TruncatedError or LimitError. What it had decoded in the call in
+  which it met one is lost: whom that would help asks for ``LITTLE`` at a time.
 - The decoder allocates its window at once, but touches no more of it than it has output.
 """
 
@@ -16,6 +16,7 @@ from rofuse_formats.limits import MIB, Limits
 from rofuse_formats.source import Source
 
 PIECE = 256 << 10
+LITTLE = 64 << 10
 BESIDE_WINDOW = 4 * MIB
 """What the decoder may need beside its window."""
 
@@ -30,7 +31,8 @@ def check_window(window: int, what: str, limits: Limits) -> None:
 
 
 class LzmaReader:
-    """Decodes ``before``, the source from ``position`` to ``end``, and ``after``, as one stream of ``format``."""
+    """Decodes ``before``, the source from ``position`` to ``end``, and ``after``, as one stream of ``format``. What is
+    said of ``what`` is that it begins at ``start``, if that is not ``position``."""
 
     def __init__(
         self,
@@ -41,12 +43,13 @@ class LzmaReader:
         limits: Limits,
         *,
         format: int,
+        start: int = -1,
         before: bytes = b"",
         after: bytes = b"",
     ) -> None:
         self._decoder = lzma.LZMADecompressor(format, memlimit=limits.max_window + BESIDE_WINDOW)
         self._what, self._source, self._limits = what, source, limits
-        self._start, self.position, self._end = position, position, end
+        self._start, self.position, self._end = position if start < 0 else start, position, end
         self._before, self._after = before, after
 
     @property

@@ -158,8 +158,13 @@ def test_memory_of_a_cursor_is_told_by_what_is_decoded() -> None:
 @pytest.mark.parametrize("flags", [b"\0\7", b"\1\4", b"\0\x14"])
 def test_unknown_checks_are_refused(flags: bytes) -> None:
     header = layout.MAGIC + flags + zlib.crc32(flags).to_bytes(4, "little")
+    unknown = header + of_parts([b"x"])[layout.HEADER :][:20]
     with pytest.raises(UnsupportedError, match=flags.hex()):
-        Decoded("xz", header + of_parts([b"x"])[layout.HEADER :][:20])
+        Decoded("xz", unknown)
+    chunks = iter(named("xz").first_pass(BytesSource(lzma.compress(b"before") + unknown), Limits()))
+    assert next(chunks) == b"before"
+    with pytest.raises(UnsupportedError, match=flags.hex()):
+        next(chunks)
 
 
 def test_a_first_pass_may_be_left() -> None:

@@ -16,17 +16,17 @@ Rules
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from rofuse_formats.errors import DamagedError, TruncatedError
+from rofuse_formats.errors import DamagedError, FormatError, TruncatedError
 from rofuse_formats.limits import MIB, Limits
 from rofuse_formats.source import Source
 from rofuse_formats.units import FAIR, MOST_DAMAGES, Findings, Kind, LostError, Unit
 from rofuse_formats.units.index import SPACING, Points
 
 PIECE = MIB
-"""Decoded bytes asked for at once."""
+"""Decoded bytes asked for at once, and of a chunk."""
 TOGETHER = MIB
 """Decoded bytes of small units that are one task, at least."""
 MANY = 1024
@@ -44,6 +44,21 @@ _ZEROS = bytes(PIECE)
 def _is_alone(unit: Unit) -> bool:
     """Whether it is decoded as it is read."""
     return unit.size > WHOLE or not unit.exact
+
+
+def _joined(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in chunks of ``PIECE`` at least, but for the last."""
+    small: list[bytes] = []
+    size = 0
+    for data in pieces:
+        small.append(data)
+        size += len(data)
+        if size >= PIECE:
+            yield b"".join(small)
+            small.clear()
+            size = 0
+    if small:
+        yield b"".join(small)
 
 
 class _UnitPass:
@@ -108,26 +123,17 @@ class _Task:
         self._future: Future[deque[bytes]] = pool.submit(self._decode)
 
     def _decode(self) -> deque[bytes]:
-        chunks: deque[bytes] = deque()
-        small: list[bytes] = []
-        size = 0
+        return deque(_joined(self._pieces()))
+
+    def _pieces(self) -> Iterator[bytes]:
         for number, unit_pass in enumerate(self.passes):
             for data in unit_pass:
                 if self.stopped:
-                    return chunks
-                small.append(data)
-                size += len(data)
-                if size >= PIECE:
-                    chunks.append(b"".join(small))
-                    small.clear()
-                    size = 0
+                    return
+                yield data
             if unit_pass.lost:
                 self.lost = unit_pass.damage
                 del self.passes[number + 1 :]
-                break
-        if small:
-            chunks.append(b"".join(small))
-        return chunks
 
     def chunks(self) -> deque[bytes]:
         """All that it decoded, once it has."""
@@ -150,7 +156,7 @@ class FirstPass:
         self._points = Points(spacing)
         self._size = 0
         self._waiting: deque[_Task] = deque()
-        self._last: DamagedError | None = None
+        self._last: FormatError | None = None
 
     def __iter__(self) -> Iterator[bytes]:
         pool = ThreadPoolExecutor(THREADS, "decoder")
@@ -170,7 +176,7 @@ class FirstPass:
         return self._points.written(self._kind.magic, self._source.size, self.consumed)
 
     def _all(self, pool: ThreadPoolExecutor) -> Iterator[bytes]:
-        """Raises the DamagedError behind which nothing can be found."""
+        """Raises the error behind which nothing can be found."""
         for units in self._portions():
             passes = [_UnitPass(self._kind, self._source, self._limits, unit) for unit in units]
             if _is_alone(units[0]):
@@ -207,8 +213,8 @@ class FirstPass:
                 yield unit
                 if len(self._findings.damages) >= MOST_DAMAGES:
                     break
-        except DamagedError as damage:
-            self._last = damage
+        except FormatError as error:  # raised when all before it is given out
+            self._last = error
 
     def _give(self, room: int) -> Iterator[bytes]:
         """Yields what waits, until no more than ``room`` bytes do."""
@@ -236,9 +242,9 @@ class FirstPass:
     def _stream(self, unit_pass: _UnitPass) -> Iterator[bytes]:
         """Decodes one unit as it is read."""
         self.unseekable = unit_pass.unit.size > FAIR
-        for data in unit_pass:
+        for chunk in _joined(unit_pass):
             self.consumed = unit_pass.position
-            yield data
+            yield chunk
         self._take_in(unit_pass)
         if unit_pass.damage and unit_pass.lost:
             raise unit_pass.damage

@@ -16,11 +16,12 @@ from collections.abc import Iterator
 
 from rofuse_formats.codecs.xz import blocks, layout
 from rofuse_formats.errors import DamagedError
-from rofuse_formats.limits import Limits
-from rofuse_formats.lzma_reader import LzmaReader, check_window
+from rofuse_formats.limits import MIB, Limits
+from rofuse_formats.lzma_reader import LITTLE, LzmaReader, check_window
 from rofuse_formats.source import Source
 from rofuse_formats.units import Findings, Place, Unit
 
+PIECE = MIB
 _WHAT = "the xz block"
 
 
@@ -35,6 +36,7 @@ class _Decoder:
         self._source, self._place, self._limits = source, place, limits
         self._single = size is not None
         check, after = place.detail & 15, b""
+        self._most = PIECE if check else LITTLE  # without a check, what comes before an error counts
         if size is not None:
             unpadded = place.length - (place.detail >> 4 & 3)
             after = layout.stream_ending(layout.encoded(unpadded) + layout.encoded(size), 1, check)
@@ -46,7 +48,7 @@ class _Decoder:
 
     def read(self, most: int, /) -> bytes:
         while True:
-            data = self._reader.read(most)
+            data = self._reader.read(min(most, self._most))
             if data:
                 return data
             if not self._reader.ended:
