@@ -63,7 +63,6 @@ class Writer:
         self._stream, self._offset = -1, 0  # of what is pending
         self._pending: list[bytes] = []
         self._pending_size = 0
-        self._compressor: Any = None  # made when it is needed: the library is imported then
         self._worthwhile = False  # whether this stretch has become long enough to be kept
 
     def add(self, stream: int, offset: int, data: bytes) -> None:
@@ -100,37 +99,40 @@ class Writer:
         data = b"".join(self._pending)
         end = self._offset + len(data)
         stop = len(data) if whole else len(data) - end % PIECE
-        start = 0
-        while start < stop:
-            size = min(PIECE - (self._offset + start) % PIECE, stop - start)
-            self._write_piece(self._offset + start, data[start : start + size])
-            start += size
-        if start:
-            self._offset += start
-            self._pending, self._pending_size = [data[start:]], len(data) - start
-
-    def _compress(self, data: bytes) -> bytes:
-        if self._compressor is None:
-            import zstandard
-
-            self._compressor = zstandard.ZstdCompressor(level=LEVEL, write_content_size=True)
-        return bytes(memoryview(self._compressor.compress(data)))
-
-    def _write_piece(self, offset: int, data: bytes) -> None:
-        if self._room is None:
-            self.refused += len(data)
+        cuts = [0, *range(PIECE - self._offset % PIECE, stop, PIECE), stop]
+        pieces = [data[start:cut] for start, cut in pairwise(cuts) if start < cut]
+        if not pieces:
             return
+        if self._room is None:
+            self.refused += stop
+        else:
+            self._write_pieces(self._room, pieces)
+        self._offset += stop
+        self._pending, self._pending_size = [data[stop:]], len(data) - stop
+
+    def _write_pieces(self, room: Room, pieces: list[bytes]) -> None:
         if not self._table or self._at - self._asked >= _ASK_EVERY:
-            self._room.ask(self._at)
+            room.ask(self._at)
             self._asked = self._at
-        packed = self._compress(data)
-        if len(packed) >= len(data):
-            packed = data
-        _write(self._room.open(), packed, self._at)
-        self._table.append(
-            RECORD.pack(self._stream, offset, self._at, len(packed), len(data), zlib.crc32(packed))
-        )
-        self._at += len(packed)
+        offset, records, stored = self._offset, [], []
+        for data, packed in zip(pieces, self._compressed(pieces), strict=True):
+            kept = packed if len(packed) < len(data) else data
+            records.append(
+                RECORD.pack(self._stream, offset, self._at, len(kept), len(data), zlib.crc32(kept))
+            )
+            stored.append(kept)
+            self._at, offset = self._at + len(kept), offset + len(data)
+        together = b"".join(stored)
+        _write(room.open(), together, self._at - len(together))
+        self._table += records
+
+    def _compressed(self, pieces: list[bytes]) -> list[bytes]:
+        """All pieces in one call: whoever scans what was decoded has the interpreter for itself meanwhile."""
+        import zstandard
+
+        compressor = zstandard.ZstdCompressor(level=LEVEL, write_content_size=True)
+        found = compressor.multi_compress_to_buffer([*pieces], threads=1)
+        return [found[number].tobytes() for number in range(len(found))]
 
 
 def _write(fd: int, data: bytes, at: int) -> None:
