@@ -211,6 +211,7 @@ def test_too_many_damages_end_it() -> None:
     record = block(b"x" * 10, preset=0)[1]
     decoded = Decoded("xz", stream([(bytes(bad), record)] * 9000))
     assert MOST_DAMAGES <= len(decoded.damages) < 6000
+    assert "enough" in decoded.damages[-1]
     assert decoded.passed.suspect == [(0, len(decoded.data))]
 
 

@@ -212,7 +212,10 @@ class FirstPass:
             for unit in self._kind.units(self._source, self._findings):
                 yield unit
                 if len(self._findings.damages) >= MOST_DAMAGES:
-                    break
+                    offset = unit.place.end
+                    raise DamagedError(
+                        f"{MOST_DAMAGES} damages are enough: read up to offset {offset}", offset
+                    )
         except FormatError as error:  # raised when all before it is given out
             self._last = error
 
