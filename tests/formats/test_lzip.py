@@ -203,3 +203,16 @@ def test_any_members(parts: list[bytes], garbage: bytes) -> None:
     assert decoded.data == b"".join(parts)
     assert not decoded.damages and bool(decoded.passed.warnings) == bool(garbage)
     check_reads(decoded, count=5)
+
+
+def test_a_member_whose_end_marker_is_damaged_is_no_truncation() -> None:
+    """The trailer behind it says that nothing was cut off, so what was decoded beyond the data is not to be shown."""
+    for back in range(21, 28):
+        for bit in range(8):
+            broken = bytearray(ONE)
+            broken[-back] ^= 1 << bit
+            decoded = Decoded("lzip", bytes(broken))
+            if decoded.data == DATA and not decoded.passed.damages:
+                continue  # a bit that the decoder does not look at
+            assert not isinstance(decoded.passed.damages[0], TruncatedError)
+            assert decoded.passed.suspect[0][0] == 0

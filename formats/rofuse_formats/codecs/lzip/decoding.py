@@ -46,7 +46,7 @@ class _Decoder:
                 self._checksum = zlib.crc32(data, self._checksum)
                 return data
             if not self._reader.ended:
-                raise self._reader.truncated()
+                raise self._unended() or self._reader.truncated()
             end = self._end()
             if end < self._place.end:
                 if self._single:
@@ -90,7 +90,9 @@ class _Decoder:
         end, start = offset + TRAILER, self._start
         found = members.trailer(self._source, end) if end <= self._place.end else None
         if not found:
-            raise TruncatedError(f"lzip data ends within the trailer at offset {offset}", offset)
+            raise self._unended() or TruncatedError(
+                f"lzip data ends within the trailer at offset {offset}", offset
+            )
         if found.size != self._size or found.length != end - start:
             raise LostError(
                 f"the lzip member at offset {start} is of {self._size} bytes in {end - start}, its trailer says "
@@ -100,6 +102,15 @@ class _Decoder:
         if found.checksum != self._checksum:
             raise DamagedError(f"the lzip member at offset {start} fails its CRC-32", start)
         return end
+
+    def _unended(self) -> DamagedError | None:
+        """Why a member has no end although its trailer is there: something before it is damaged, nothing cut off."""
+        found = members.trailer(self._source, self._place.end)
+        if not found or found.length != self._place.end - self._start:
+            return None
+        return LostError(
+            f"the lzip member at offset {self._start} does not end where its trailer is", self._start
+        )
 
     def _followed_by(self, head: bytes, end: int) -> None:
         """Says what follows the last member: as lzip does, it is taken for garbage, unless it looks like a header."""
