@@ -5,7 +5,8 @@ What lies between two marks that follow each other is most likely a block. It is
 comes of a wrong guess is thrown away, and the block in question decoded when it is its turn.
 
 Rules
-- ``DEPTH`` jobs a thread are under way at most. A job that runs holds some 6 MB, one that is done the decoded block.
+- Beside those that the threads are at, ``WAITING`` jobs at most are done or not begun: enough that none of the threads
+  has to wait for a slower one. A job that runs holds some 7 MB, one that is done the decoded block.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from rofuse_formats.codecs.bzip2.block import LARGEST, LEAST, Block, decode, dec
 from rofuse_formats.source import Source
 
 MOST_THREADS = 8
-DEPTH = 2
+WAITING = 6
 
 
 class _Job(NamedTuple):
@@ -36,7 +37,7 @@ class Ahead:
     def __init__(self, source: Source) -> None:
         self._source = source
         threads = min(len(os.sched_getaffinity(0)), MOST_THREADS)
-        self._depth = DEPTH * threads
+        self._most = threads + WAITING
         self._pool = ThreadPoolExecutor(threads, "bzip2")
         self._jobs: deque[_Job] = deque()
         self._guesses = self._guessed()
@@ -59,7 +60,7 @@ class Ahead:
         return block or decode_at(self._source, start, self._source.size * 8)
 
     def _fill(self, start: int) -> None:
-        while len(self._jobs) < self._depth:
+        while len(self._jobs) < self._most:
             guess = next(self._guesses, None)
             if guess is None:
                 return
