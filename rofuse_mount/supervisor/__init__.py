@@ -14,7 +14,8 @@ Rules
 - The supervisor never touches its mount, never waits for a server, and reads nothing a server could spoil: one byte of
   a channel, and numbers on a board.
 - A server that dies at once again and again is started at growing intervals; when it does not even get ready, ten times
-  in a row, the mount is ended: an error is better than waiting for ever.
+  in a row, the mount is ended: an error is better than waiting for ever. Where a signal killed it, that may be an
+  accident of its surroundings (a machine under load, the want of memory), and it takes a minute as well.
 - A request at which several servers died is answered EIO (``post``).
 - SIGTERM, SIGINT and SIGHUP (unless it was ignored) end the mount, here or at a server. The end of the mount, by
   whoever unmounts it, ends the servers, and their end the supervisor.
@@ -49,7 +50,7 @@ _FLAGS_AT = Struct("<12xQ")  # in what was negotiated (``negotiation.freeze``)
 _LIVED_SECONDS = 2.0  # a server that served so long is not one that dies at once
 _PROMPT = 3  # restarts without a pause
 _LONGEST_PAUSE, _LONGEST_AT_WORK = 5.0, 0.1  # the latter after a server that has got on with the requests
-_HOPELESS = 10
+_HOPELESS, _HOPELESS_SECONDS = 10, 60.0
 _STARTUP_SECONDS = 60.0
 _LAST_SECONDS = 5.0  # for the other servers, when one has read the connection's end
 
@@ -84,6 +85,7 @@ class Supervisor:
         self._handlers: dict[int, Callable[[], None]] = {}
         self._due: dict[int, float] = {}  # workers that are to be started, and when
         self._early_deaths = self._never_ready = 0
+        self._last_ready = time.monotonic()
         self._newest = 0  # request that any server that died was at
         self._replacing = False
         self._deadline: float | None = None  # of the end, when the servers that are left are killed
@@ -207,6 +209,7 @@ class Supervisor:
             instance.ready = True
             instance.since = time.monotonic()
             self._never_ready = 0
+            self._last_ready = instance.since
         elif word == FAILED:
             instance.status, instance.message = (
                 message[1] if len(message) > 1 else 1,
@@ -247,10 +250,10 @@ class Supervisor:
                 return  # nobody can have used the mount yet: ``begin`` tells
         lived = time.monotonic() - instance.since
         self._early_deaths = 0 if instance.ready and lived >= _LIVED_SECONDS else self._early_deaths + 1
-        if self._never_ready >= _HOPELESS:
-            self.log(
-                f"the server cannot be started ({instance.message or how}, {_HOPELESS} times); the mount is ended"
-            )
+        patience = _HOPELESS_SECONDS if code < 0 else 0.0
+        if self._never_ready >= _HOPELESS and time.monotonic() - self._last_ready >= patience:
+            reason = f"{instance.message or how}, {self._never_ready} times"
+            self.log(f"the server cannot be started ({reason}); the mount is ended")
             self.end()
             return
         late = self._early_deaths - _PROMPT

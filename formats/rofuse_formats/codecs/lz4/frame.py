@@ -85,7 +85,10 @@ def recognise(head: bytes) -> bool:
         at += SKIPPABLE_HEADER + int.from_bytes(head[at + 4 : at + 8], "little")
     start, rest = head[at : at + 4], head[at + 4 : at + 8]
     if start == LEGACY_MAGIC:
-        return len(head) == at + len(start) or 0 < int.from_bytes(rest, "little") <= Frame(LEGACY, 0).largest_stored
+        return (
+            len(head) == at + len(start)
+            or 0 < int.from_bytes(rest, "little") <= Frame(LEGACY, 0).largest_stored
+        )
     return start == MAGIC and len(rest) > 2 and _plausible(rest[0], rest[1])
 
 
