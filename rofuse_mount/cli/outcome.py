@@ -78,6 +78,9 @@ def run(command: Callable[[], object]) -> int:
     except (errors.FormatError, mount_errors.MountError) as error:
         say(str(error))
         return status_of(error)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return USAGE
     except click.UsageError as error:
         hint = f" (see '{error.ctx.command_path} --help')" if error.ctx else ""
         say(error.format_message().rstrip(".") + hint)

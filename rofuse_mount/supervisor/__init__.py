@@ -14,8 +14,7 @@ Rules
 - The supervisor never touches its mount, never waits for a server, and reads nothing a server could spoil: one byte of
   a channel, and numbers on a board.
 - A server that dies at once again and again is started at growing intervals; when it does not even get ready, ten times
-  in a row, the mount is ended: an error is better than waiting for ever. Where a signal killed it, that may be an
-  accident of its surroundings (a machine under load, the want of memory), and it takes a minute as well.
+  in a row and for a minute, the mount is ended: an error is better than waiting for ever.
 - A request at which several servers died is answered EIO (``post``).
 - SIGTERM, SIGINT and SIGHUP (unless it was ignored) end the mount, here or at a server. The end of the mount, by
   whoever unmounts it, ends the servers, and their end the supervisor.
@@ -250,8 +249,7 @@ class Supervisor:
                 return  # nobody can have used the mount yet: ``begin`` tells
         lived = time.monotonic() - instance.since
         self._early_deaths = 0 if instance.ready and lived >= _LIVED_SECONDS else self._early_deaths + 1
-        patience = _HOPELESS_SECONDS if code < 0 else 0.0
-        if self._never_ready >= _HOPELESS and time.monotonic() - self._last_ready >= patience:
+        if self._hopeless:
             reason = f"{instance.message or how}, {self._never_ready} times"
             self.log(f"the server cannot be started ({reason}); the mount is ended")
             self.end()
@@ -262,6 +260,12 @@ class Supervisor:
         self.log(f"the server (pid {instance.pid}) ended with {how} and is started again{again}")
         self._due[instance.worker] = time.monotonic() + pause
 
+    @property
+    def _hopeless(self) -> bool:
+        """Ten deaths alone may be an accident of the surroundings: a machine under load, the want of memory."""
+        waited = time.monotonic() - self._last_ready
+        return self._never_ready >= _HOPELESS and waited >= _HOPELESS_SECONDS
+
     def _relaunch(self, worker: int) -> None:
         self.restarts += 1
         try:
@@ -269,7 +273,7 @@ class Supervisor:
         except OSError as error:
             self._never_ready += 1
             self.log(f"no server can be started: {error.strerror}")
-            if self._never_ready >= _HOPELESS:
+            if self._hopeless:
                 self.end()
             else:
                 self._due[worker] = time.monotonic() + 1.0

@@ -53,12 +53,15 @@ class SocketKernel:
         return reply
 
     def init(self, minor: int = wire.KERNEL_MINOR_VERSION) -> Reply:
-        flags = InitFlag.ASYNC_READ | InitFlag.MAX_PAGES | InitFlag.NO_OPEN_SUPPORT
-        return self.ask(Opcode.INIT, wire.INIT_IN.pack(7, minor, 1 << 17, flags, 0))
+        return self.ask(Opcode.INIT, _init_body(minor))
+
+    def send_init(self) -> None:
+        """INIT that waits in the socket for a server to come, and whose answer nobody reads."""
+        self.request(Opcode.INIT, _init_body(wire.KERNEL_MINOR_VERSION))
 
     def end(self) -> None:
-        """As an unmount: the server reads the end."""
-        self.socket.close()
+        """As an unmount: the server reads the end, also where an answer of its was not read."""
+        self.socket.shutdown(socket.SHUT_WR)
 
     def __enter__(self) -> SocketKernel:
         return self
@@ -66,3 +69,8 @@ class SocketKernel:
     def __exit__(self, *_: Any) -> None:
         self.socket.close()
         self._theirs.close()
+
+
+def _init_body(minor: int) -> bytes:
+    flags = InitFlag.ASYNC_READ | InitFlag.MAX_PAGES | InitFlag.NO_OPEN_SUPPORT
+    return wire.INIT_IN.pack(7, minor, 1 << 17, flags, 0)

@@ -169,7 +169,7 @@ def test_what_on_ready_raises_leaves_serve(kernel: SocketKernel) -> None:
         raise BrokenPipeError("nobody waits")
 
     server = Server(Device(kernel.fd), Engine(Fixed()), MountOptions(), on_ready=refuse)
-    threading.Timer(0, kernel.init).start()
+    kernel.send_init()
     with pytest.raises(BrokenPipeError):
         server.serve()
 
@@ -282,7 +282,7 @@ def test_a_signal_ends_serving_and_its_handler_comes_back(
         Device(kernel.fd), Engine(Fixed()), MountOptions(), on_ready=lambda: os.kill(os.getpid(), number)
     )
     server.kernel = kernel
-    threading.Timer(0, kernel.init).start()
+    kernel.send_init()
     assert server.serve_until_signal() == number
     assert signal.getsignal(number) == previous
     assert signal.set_wakeup_fd(-1) == -1
@@ -298,7 +298,7 @@ def test_an_ignored_hangup_stays_ignored(kernel: SocketKernel) -> None:
 
         server = Unmounting(Device(kernel.fd), Engine(Fixed()), MountOptions(), on_ready=hang_up_and_unmount)
         server.kernel = kernel
-        threading.Timer(0, kernel.init).start()
+        kernel.send_init()
         assert server.serve_until_signal() is None
     finally:
         signal.signal(signal.SIGHUP, previous)
