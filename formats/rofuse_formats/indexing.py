@@ -48,7 +48,11 @@ def write_index(
     Raises FormatError, OSError."""
     state = fingerprint(source)
     indexing = _Indexing(source, settings, progress or (lambda done, total: None), spool)
-    name = indexing.run()
+    try:
+        name = indexing.run()
+        spooled, unspooled = indexing.writer.finish(), indexing.writer.refused
+    finally:
+        indexing.writer.close()
     builder = indexing.builder
     if source.named and _state_now(source) != state:
         raise DamagedError("changed while it was being read; try again")
@@ -58,7 +62,6 @@ def write_index(
     if indexing.suspect and indexing.suspect[-1]:
         image = [b"".join(bytes(piece) for piece in image)]
         tell_untrusted(builder.report, Image(memoryview(image[0])), indexing.suspect[-1])
-    spooled, unspooled = indexing.writer.finish(), indexing.writer.refused
     if unspooled:
         builder.report.warn(
             f"{unspooled / MIB:,.0f} MiB can only be read from their beginning on, slowly: they were not spooled"

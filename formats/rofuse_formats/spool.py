@@ -22,13 +22,17 @@ import hashlib
 import os
 import zlib
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from struct import Struct
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from rofuse_formats.errors import DamagedError, IndexDamagedError
 from rofuse_formats.patches import Patch
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 PIECE = 128 << 10
 LEAST = 8 << 20  # what a shorter stretch holds is decoded as fast as it is wanted
@@ -36,6 +40,7 @@ LEVEL = 1
 MAGIC = b"ROspool\1"
 RECORD = Struct("<IQQIII")
 FOOTER = Struct("<QQI8s")
+_WAITING = 3  # chunks on their way to the writing thread
 _ASK_EVERY = 16 << 20  # bytes written between two questions for room
 
 
@@ -52,10 +57,16 @@ class Room(Protocol):
 
 
 class Writer:
-    """A spool in the making. Without ``room`` nothing is kept, but ``refused`` still counts what would have been."""
+    """A spool in the making. Without ``room`` nothing is kept, but ``refused`` still counts what would have been.
+
+    What is added is compressed and written by a thread, so that decoding goes on meanwhile; what goes wrong there is
+    raised by the next call. To be closed.
+    """
 
     def __init__(self, room: Room | None) -> None:
         self.refused = 0
+        self._thread: ThreadPoolExecutor | None = None
+        self._jobs: deque[Future[None]] = deque()
         self._room = room
         self._table: list[bytes] = []
         self._at = len(MAGIC)
@@ -67,6 +78,20 @@ class Writer:
 
     def add(self, stream: int, offset: int, data: bytes) -> None:
         """Keeps bytes of a stream, after all that were kept of it before. Raises LimitError, OSError."""
+        if self._thread is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._thread = ThreadPoolExecutor(1, "spool")
+        if len(self._jobs) >= _WAITING:
+            self._jobs.popleft().result()
+        self._jobs.append(self._thread.submit(self._add, stream, offset, data))
+
+    def close(self) -> None:
+        """Ends the thread; what was not finished is lost."""
+        if self._thread is not None:
+            self._thread.shutdown(cancel_futures=True)
+
+    def _add(self, stream: int, offset: int, data: bytes) -> None:
         if stream != self._stream or offset != self._offset + self._pending_size:
             self._end_stretch()
             self._stream, self._offset = stream, offset
@@ -79,6 +104,8 @@ class Writer:
     def finish(self) -> dict[str, Any] | None:
         """Writes the table. Returns what the index must know to find its spool again; None where nothing was kept.
         More may be added afterwards, and takes the table's place; then it is to be finished again."""
+        while self._jobs:
+            self._jobs.popleft().result()
         self._end_stretch()
         if not self._table or self._room is None:
             return None

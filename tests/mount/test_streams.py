@@ -198,7 +198,12 @@ def spoilt(rofuse: Rofuse) -> Path:
         end = blocks.rstrip(b"\0")
         blocks = blocks[: -(-len(end) // 512) * 512] + (bytes(1024) if number == 2 else b"")
         parts.append(
-            subprocess.run(["zstd", "-q", "-c"], input=blocks, capture_output=True, check=True).stdout
+            subprocess.run(
+                ["zstd", "-q", "-c", f"--stream-size={len(blocks)}"],
+                input=blocks,
+                capture_output=True,
+                check=True,
+            ).stdout
         )
     middle = bytearray(parts[1])
     middle[-1] ^= 1
