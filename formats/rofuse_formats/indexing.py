@@ -158,7 +158,7 @@ class _Indexing:
     def _scan_plain(self, source: Source, head: bytes) -> str:
         archive = _recognise(formats(), head)
         if archive is None:
-            raise UnknownFormatError("is no archive of a format known here (see 'rofuse-mount formats')")
+            raise UnknownFormatError("is no archive of a format known here")
         reader = SourceReader(source)
         archive.scan(_Watched(reader, source.size, self.progress), self.builder, self.settings.scan)
         return archive.name
