@@ -50,7 +50,7 @@ def write_index(
     indexing = _Indexing(source, settings, progress or (lambda done, total: None), spool)
     try:
         name = indexing.run()
-        spooled, unspooled = indexing.writer.finish(), indexing.writer.refused
+        spooled = indexing.writer.finish()
     finally:
         indexing.writer.close()
     builder = indexing.builder
@@ -62,10 +62,8 @@ def write_index(
     if indexing.suspect and indexing.suspect[-1]:
         image = [b"".join(bytes(piece) for piece in image)]
         tell_untrusted(builder.report, Image(memoryview(image[0])), indexing.suspect[-1])
-    if unspooled:
-        builder.report.warn(
-            f"{unspooled / MIB:,.0f} MiB can only be read from their beginning on, slowly: they were not spooled"
-        )
+    for line in _of_writer(indexing.writer):
+        builder.report.warn(line)
     meta = {
         "source": state,
         "place": os.path.realpath(os.fsdecode(source.path)) if source.named else None,
@@ -75,10 +73,19 @@ def write_index(
         "frames": indexing.frames,
         "suspect": indexing.suspect,
         "spool": spooled,
-        "unspooled": unspooled,
+        "unspooled": indexing.writer.refused if spool is None else 0,
         "report": builder.report.to_json(),
     }
     index_file.write(fd, meta, image, indexing.seeks)
+
+
+def _of_writer(writer: Writer) -> Iterator[str]:
+    """What is read slowly because it was not spooled."""
+    if writer.refused_needed:
+        size = f"{writer.refused_needed / MIB:,.0f} MiB"
+        yield f"{size} can only be read from their beginning on, slowly: they were not spooled"
+    elif writer.refused:
+        yield f"{writer.refused / MIB:,.0f} MiB are read slowly at random: {writer.why or 'they were not spooled'}"
 
 
 def tell_untrusted(report: Report, image: Image, suspect: list[tuple[int, int]]) -> None:
@@ -219,8 +226,8 @@ class _Kept:
     def __iter__(self) -> Iterator[bytes]:
         offset = 0
         for chunk in self._pass:
-            if self._pass.unseekable:
-                self._writer.add(self._stream, offset, chunk)
+            if self._pass.unseekable or self._pass.slow:
+                self._writer.add(self._stream, offset, chunk, needed=self._pass.unseekable)
             offset += len(chunk)
             yield chunk
 

@@ -28,7 +28,7 @@ from itertools import pairwise
 from struct import Struct
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from rofuse_formats.errors import DamagedError, IndexDamagedError
+from rofuse_formats.errors import DamagedError, IndexDamagedError, LimitError
 from rofuse_formats.patches import Patch
 
 if TYPE_CHECKING:
@@ -57,14 +57,17 @@ class Room(Protocol):
 
 
 class Writer:
-    """A spool in the making. Without ``room`` nothing is kept, but ``refused`` still counts what would have been.
+    """A spool in the making. Without ``room`` nothing is kept, but it is still counted what would have been:
+    ``refused`` bytes in all, ``refused_needed`` of them such as cannot be had otherwise. What is not needed is given up
+    where there is no room for it; ``why`` says then what was lacking.
 
     What is added is compressed and written by a thread, so that decoding goes on meanwhile; what goes wrong there is
     raised by the next call. To be closed.
     """
 
     def __init__(self, room: Room | None) -> None:
-        self.refused = 0
+        self.refused = self.refused_needed = 0
+        self.why = ""
         self._thread: ThreadPoolExecutor | None = None
         self._jobs: deque[Future[None]] = deque()
         self._room = room
@@ -74,27 +77,29 @@ class Writer:
         self._stream, self._offset = -1, 0  # of what is pending
         self._pending: list[bytes] = []
         self._pending_size = 0
+        self._needed = True  # whether what is pending is
         self._worthwhile = False  # whether this stretch has become long enough to be kept
 
-    def add(self, stream: int, offset: int, data: bytes) -> None:
-        """Keeps bytes of a stream, after all that were kept of it before. Raises LimitError, OSError."""
+    def add(self, stream: int, offset: int, data: bytes, *, needed: bool = True) -> None:
+        """Keeps bytes of a stream, after all that were kept of it before. Raises OSError, and LimitError if they are
+        ``needed``."""
         if self._thread is None:
             from concurrent.futures import ThreadPoolExecutor
 
             self._thread = ThreadPoolExecutor(1, "spool")
         if len(self._jobs) >= _WAITING:
             self._jobs.popleft().result()
-        self._jobs.append(self._thread.submit(self._add, stream, offset, data))
+        self._jobs.append(self._thread.submit(self._add, stream, offset, data, needed))
 
     def close(self) -> None:
         """Ends the thread; what was not finished is lost."""
         if self._thread is not None:
             self._thread.shutdown(cancel_futures=True)
 
-    def _add(self, stream: int, offset: int, data: bytes) -> None:
-        if stream != self._stream or offset != self._offset + self._pending_size:
+    def _add(self, stream: int, offset: int, data: bytes, needed: bool) -> None:
+        if stream != self._stream or offset != self._offset + self._pending_size or needed != self._needed:
             self._end_stretch()
-            self._stream, self._offset = stream, offset
+            self._stream, self._offset, self._needed = stream, offset, needed
         self._pending.append(data)
         self._pending_size += len(data)
         if self._worthwhile or self._pending_size >= LEAST:
@@ -130,17 +135,28 @@ class Writer:
         pieces = [data[start:cut] for start, cut in pairwise(cuts) if start < cut]
         if not pieces:
             return
-        if self._room is None:
+        if self._room is None or (self.why and not self._needed) or not self._has_room(self._room):
             self.refused += stop
+            self.refused_needed += stop if self._needed else 0
         else:
             self._write_pieces(self._room, pieces)
         self._offset += stop
         self._pending, self._pending_size = [data[stop:]], len(data) - stop
 
-    def _write_pieces(self, room: Room, pieces: list[bytes]) -> None:
+    def _has_room(self, room: Room) -> bool:
+        """Raises LimitError where there is none for what is needed."""
         if not self._table or self._at - self._asked >= _ASK_EVERY:
-            room.ask(self._at)
+            try:
+                room.ask(self._at)
+            except LimitError as error:
+                if self._needed:
+                    raise
+                self.why = str(error)
+                return False
             self._asked = self._at
+        return True
+
+    def _write_pieces(self, room: Room, pieces: list[bytes]) -> None:
         offset, records, stored = self._offset, [], []
         for data, packed in zip(pieces, self._compressed(pieces), strict=True):
             kept = packed if len(packed) < len(data) else data

@@ -237,3 +237,32 @@ def test_the_cache_knows_what_it_holds(folder: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.glob("*.tmp")) == [f"x.rofuse.{os.getpid()}.tmp"]
     assert cache.drop(str(folder / "a.spool"))
     assert not cache.drop(str(folder / "a.spool"))
+
+
+class Full(InMemory):
+    """A Room for so many bytes."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def ask(self, written: int) -> None:
+        if written >= self.size:
+            raise LimitError("no room")
+
+
+def test_what_is_not_needed_is_given_up_where_there_is_no_room() -> None:
+    room = Full(16 << 20)
+    writer = Writer(room)
+    for number in range(8):
+        writer.add(0, number * len(NOISE), NOISE, needed=False)
+    known = writer.finish()
+    assert known
+    kept = read_all(Spool(os.dup(room.open()), known), 0)
+    assert len(kept) == 1 and len(kept[0][1]) == 8 * len(NOISE) - writer.refused
+    assert (16 << 20) <= len(kept[0][1]) <= (34 << 20)
+    assert (writer.refused_needed, writer.why) == (0, "no room")
+    with pytest.raises(LimitError, match="no room"):
+        for number in range(8, 20):
+            writer.add(0, number * len(NOISE), NOISE)
+    writer.close()

@@ -152,7 +152,7 @@ def test_stored_bytes_are_views_of_the_file(tmp_path: Path) -> None:
 class Chunks:
     """A first pass that yields these chunks, then raises ``error`` if there is one."""
 
-    frames, name, unseekable = 1, b"", False
+    frames, name, unseekable, slow = 1, b"", False, False
 
     def __init__(self, chunks: list[bytes], error: Exception | None = None) -> None:
         self.chunks, self.error, self.consumed = chunks, error, 0

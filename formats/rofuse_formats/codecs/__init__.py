@@ -43,6 +43,10 @@ class FirstPass(Protocol):
     larger than what lies between, a unit of hundreds of MiB). Such a chunk is kept decoded by who iterates, and
     the stretch is never read through a cursor. Written before the chunk is yielded."""
 
+    slow: bool
+    """Whether the chunk just yielded is some tenths of a second from the nearest seek point. Such a chunk is kept
+    decoded where there is room for it, and else read through a cursor. Written before the chunk is yielded."""
+
     damages: list[DamagedError]
     """After iteration: everything that is wrong, in order; each names the compressed offset. Iteration does not raise
     DamagedError: it yields all bytes before the damage. Where the decoded size of the damaged unit is known, it goes

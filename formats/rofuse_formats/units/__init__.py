@@ -21,6 +21,8 @@ from rofuse_formats.source import Source
 
 FAIR = 48 * MIB
 """Decoded size of a unit above which it is not to be sought in."""
+SLOW = 8 * MIB
+"""Decoded size of a unit above which it takes long to get to its end: codecs made of units decode some 100 MB/s."""
 MOST_DAMAGES = 1000
 """After so many the rest of a source is not read: nobody wants it, and they take memory."""
 

@@ -22,7 +22,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from rofuse_formats.errors import DamagedError, FormatError, TruncatedError
 from rofuse_formats.limits import MIB, Limits
 from rofuse_formats.source import Source
-from rofuse_formats.units import FAIR, MOST_DAMAGES, Findings, Kind, LostError, Unit
+from rofuse_formats.units import FAIR, MOST_DAMAGES, SLOW, Findings, Kind, LostError, Unit
 from rofuse_formats.units.index import SPACING, Points
 
 PIECE = MIB
@@ -119,6 +119,7 @@ class _Task:
         self.passes = passes
         self.cost = cost  # bytes of memory that it may still take
         self.stopped = False
+        self.slow = any(unit_pass.unit.size > SLOW for unit_pass in passes)
         self.lost: DamagedError | None = None
         self._future: Future[deque[bytes]] = pool.submit(self._decode)
 
@@ -145,7 +146,7 @@ class FirstPass:
 
     def __init__(self, kind: Kind, source: Source, limits: Limits, spacing: int = SPACING) -> None:
         self.consumed = 0
-        self.unseekable = False
+        self.unseekable = self.slow = False
         self.damages: list[DamagedError] = []
         self.suspect: list[tuple[int, int]] = []
         self.warnings: list[str] = []
@@ -226,6 +227,7 @@ class FirstPass:
             task = self._waiting[0]
             chunks = task.chunks()
             self.unseekable = False
+            self.slow = task.slow
             self.consumed = task.passes[-1].position if task.passes else self.consumed
             for unit_pass in task.passes:
                 self._take_in(unit_pass)
@@ -245,6 +247,7 @@ class FirstPass:
     def _stream(self, unit_pass: _UnitPass) -> Iterator[bytes]:
         """Decodes one unit as it is read."""
         self.unseekable = unit_pass.unit.size > FAIR
+        self.slow = unit_pass.unit.size > SLOW
         for chunk in _joined(unit_pass):
             self.consumed = unit_pass.position
             yield chunk

@@ -42,7 +42,7 @@ class FirstPass:
         self, source: Source, *, spacing: int = points.SPACING, free_spacing: int = points.FREE_SPACING
     ) -> None:
         self.consumed = 0
-        self.unseekable = False
+        self.unseekable = self.slow = False
         self.damages: list[DamagedError] = []
         self.suspect: list[tuple[int, int]] = []
         self.warnings: list[str] = []

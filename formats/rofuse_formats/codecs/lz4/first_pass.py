@@ -67,7 +67,7 @@ class FirstPass:
 
     def __init__(self, source: Source, *, spacing: int = SPACING, share: int = SHARE) -> None:
         self.consumed = 0
-        self.unseekable = False
+        self.unseekable = self.slow = False
         self.damages: list[DamagedError] = []
         self.suspect: list[tuple[int, int]] = []
         self.warnings: list[str] = []

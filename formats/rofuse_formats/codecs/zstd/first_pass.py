@@ -89,7 +89,7 @@ class FirstPass:
         windows_apart: int = planner.WINDOWS_APART,
     ) -> None:
         self.consumed = 0
-        self.unseekable = False
+        self.unseekable = self.slow = False
         self.damages: list[DamagedError] = []
         self.suspect: list[tuple[int, int]] = []
         self.warnings: list[str] = []
