@@ -1,14 +1,15 @@
 """What an archive holds, in the words that every format shares, and the contract of a format.
 
 Strategy
-A format reads its archive once, from front to back where it can, and *describes* it to a Builder: one call for each
-member, in archive order. It never keeps what it read, never resolves one member against another (duplicates, hard
-links, missing parents are the builder's affair) and makes no object for a member on the way: an archive of a
-million members is a million calls of ``Builder.add`` and nothing else.
+A format reads its archive once, from front to back (``Format``), or at random where its list of members lies elsewhere
+(``RandomFormat``), and *describes* it to a Builder: one call for each member, in archive order. It never keeps what it
+read, never resolves one member against another (duplicates, hard links, missing parents are the builder's affair) and
+makes no object for a member on the way: an archive of a million members is a million calls of ``Builder.add`` and
+nothing else.
 
 Rules for a format
 - It is one module (or package) of ``rofuse_formats.archives`` that defines one object, ``FORMAT``, with the
-  attributes of the ``Format`` protocol. Formats never import each other.
+  attributes of the ``Format`` or the ``RandomFormat`` protocol. Formats never import each other.
 - Names are bytes, as the archive has them. Paths use ``/``. A format does not clean them: the builder normalises
   or refuses (absolute, ``..``, empty, too long), and says so.
 - Every number from the archive is checked before it is used as a length, a count or an offset.
@@ -27,12 +28,13 @@ Where a member's bytes are is its ``data`` word, an unsigned 64-bit integer:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from rofuse_formats.limits import Limits
 
 if TYPE_CHECKING:
     from rofuse_formats.settings import Settings
+    from rofuse_formats.source import Source
     from rofuse_formats.streams import BlockCache, Stream
 
 
@@ -87,6 +89,8 @@ class Builder(Protocol):
     """Takes the description of an archive. Implemented by ``rofuse_formats.image.builder``."""
 
     limits: Limits
+    implied_owner: int
+    """Number of the owner that things have of which the archive does not say it: the archive file's own."""
 
     def owner(self, uid: int, gid: int, uname: bytes = b"", gname: bytes = b"", /) -> int:
         """Number of this owner, made once for each distinct one. uid and gid: 0 to 2**32-1. The caller keeps it
@@ -187,8 +191,32 @@ class Format(Protocol):
         ...
 
 
-class PackedFormat(Format, Protocol):
-    """An archive format whose members may be compressed by themselves."""
+@runtime_checkable
+class RandomFormat(Protocol):
+    """An archive format whose list of members lies elsewhere than at the beginning. Inside a compressed stream it is
+    scanned when all of that was decoded once and can be sought in."""
+
+    name: str
+
+    def recognise(self, head: bytes, /) -> bool:
+        """As ``Format.recognise``."""
+        ...
+
+    def recognise_end(self, tail: bytes, /) -> bool:
+        """Whether what ends with ``tail`` (up to 66 KiB of it) is this format, something else before it: a program that
+        unpacks itself. Asked where no format recognises the head."""
+        ...
+
+    def scan_at_random(self, source: Source, builder: Builder, options: ScanOptions, /) -> None:
+        """As ``Format.scan``."""
+        ...
+
+
+AnyFormat: TypeAlias = Format | RandomFormat
+
+
+class PackedFormat(Protocol):
+    """What a format has besides when its members may be compressed by themselves."""
 
     def members(self, stream: Stream, cache: BlockCache, settings: Settings, /) -> Members:
         """``stream``: what ``scan`` read from, at random now. Raises nothing that reading would not."""

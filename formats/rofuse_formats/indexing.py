@@ -17,6 +17,7 @@ from rofuse_formats import index as index_file
 from rofuse_formats.archives import formats
 from rofuse_formats.cache import fingerprint
 from rofuse_formats.codecs import Codec, FirstPass, codecs
+from rofuse_formats.entry import AnyFormat, RandomFormat
 from rofuse_formats.errors import DamagedError, UnknownFormatError
 from rofuse_formats.image.builder import ImageBuilder
 from rofuse_formats.image.reader import Image
@@ -30,6 +31,7 @@ from rofuse_formats.spool_file import SpoolFile
 from rofuse_formats.streams import BlockCache, decoded_stream
 
 HEAD = 1 << 16
+TAIL = 66 << 10
 _MOST_CODECS = 4
 LONE_FILE = "file"  # the format of a compressed stream that holds no archive
 
@@ -163,16 +165,22 @@ class _Indexing:
         return decoded_stream(stream, cache, depth, self.suspect[depth], kept, self.settings.salvage)
 
     def _scan_plain(self, source: Source, head: bytes) -> str:
-        archive = _recognise(formats(), head)
+        archive = _recognise(formats(), head) or _recognise_end(
+            source.pread(TAIL, max(0, source.size - TAIL))
+        )
         if archive is None:
             raise UnknownFormatError("is no archive of a format known here")
-        reader = SourceReader(source)
-        archive.scan(_Watched(reader, source.size, self.progress), self.builder, self.settings.scan)
+        if isinstance(archive, RandomFormat):
+            watched = _WatchedSource(source, self.progress)
+            archive.scan_at_random(watched, self.builder, self.settings.scan)
+        else:
+            reader = _Watched(SourceReader(source), source.size, self.progress)
+            archive.scan(reader, self.builder, self.settings.scan)
         return archive.name
 
     def _scan_decoded(self, source: Source, codec: Codec) -> str:
-        """One pass over a compressed stream. Returns the name of the format in it, or nothing where that is a further
-        compression."""
+        """One pass over a compressed stream. Returns the name of the format in it, or nothing where what it holds is to
+        be read again: a further compression, or an archive that must be read at random."""
         first_pass = codec.first_pass(source, self.settings.limits)
         reader = DecodedReader(_Kept(first_pass, self.writer, len(self.codecs)))
         try:
@@ -180,7 +188,7 @@ class _Indexing:
             head = watched.window(0, HEAD)[0][:HEAD]
             archive = _recognise(formats(), head)
             name = ""
-            if archive is not None:
+            if archive is not None and not isinstance(archive, RandomFormat):
                 archive.scan(watched, self.builder, self.settings.scan)
                 name = archive.name
             size = reader.drain(lambda: self.progress(reader.position, source.size))
@@ -188,7 +196,8 @@ class _Indexing:
             reader.close()
         self._finish_pass(codec, first_pass, size)
         self._names.append(_decoded_name(self._names[-1], codec, first_pass.name))
-        if not name and self._codec_of(head) is None:
+        archive = archive or _recognise_end(reader.tail(TAIL))
+        if archive is None and self._codec_of(head) is None:
             self._add_lone_file(size)
             name = LONE_FILE
         return name
@@ -254,6 +263,11 @@ def _recognise(candidates: dict[str, _Candidate], head: bytes) -> _Candidate | N
     return next((candidate for candidate in candidates.values() if candidate.recognise(head)), None)
 
 
+def _recognise_end(tail: bytes) -> AnyFormat | None:
+    candidates = (archive for archive in formats().values() if isinstance(archive, RandomFormat))
+    return next((archive for archive in candidates if archive.recognise_end(tail)), None)
+
+
 class _Watched:
     """A Reader that tells how far it got whenever it had to fetch."""
 
@@ -271,3 +285,16 @@ class _Watched:
             self._told = done
             self._progress(done, self._total)
         return found
+
+
+class _WatchedSource:
+    """A Source that tells where it is read."""
+
+    def __init__(self, source: Source, progress: Progress) -> None:
+        self.size = source.size
+        self._source, self._progress = source, progress
+
+    def pread(self, size: int, offset: int, /) -> bytes:
+        data = self._source.pread(size, offset)
+        self._progress(min(offset + size, self.size), self.size)
+        return data

@@ -18,6 +18,7 @@ from rofuse_formats.source import Source
 
 AHEAD = 4  # decoded chunks that may wait for the scanner
 SMALL_READ, LARGE_READ = 4096, 1 << 20
+KEPT_BEHIND = 1 << 17  # bytes that are still there when a stream was drained
 
 
 class SourceReader:
@@ -89,9 +90,14 @@ class DecodedReader:
             chunk = self._next()
             tell()
             if chunk is not None:
-                self._base += len(self._buffer)
-                self._buffer = chunk
+                passed = max(0, len(self._buffer) - KEPT_BEHIND)
+                self._base += passed
+                self._buffer = self._buffer[passed:] + chunk
         return self.end
+
+    def tail(self, size: int) -> bytes:
+        """The last bytes of a stream that was drained, at most ``KEPT_BEHIND`` of them."""
+        return self._buffer[max(0, len(self._buffer) - size) :]
 
     def close(self) -> None:
         self._stopped = True

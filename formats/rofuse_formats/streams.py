@@ -9,8 +9,8 @@ seek point lies nearer.
 Rules
 - ``BlockCache.lock`` is the only lock of bookkeeping. It is never held while anything is decoded.
 - The stretch between two seek points is decoded by one thread at a time. Who comes second finds the first one's blocks.
-- Memory is bounded: blocks by the cache, cursors by ``CURSOR_BUDGET``: half of it for those that run, half for those
-  that wait where they stopped. One of each there may always be.
+- Memory is bounded: blocks by the cache, cursors by a budget: half of it for those that run, half for those that wait
+  where they stopped. One of each there may always be.
 """
 
 from __future__ import annotations
@@ -114,7 +114,8 @@ def decoded_stream(
 
 class DecodedStream:
     """Random access to a compressed stream, for any number of threads. What touches ``suspect``, ranges that failed
-    their check, is an error for its reader."""
+    their check, is an error for its reader. ``budget``: bytes that its cursors may hold,
+    where it is one of several that share."""
 
     def __init__(
         self,
@@ -122,6 +123,7 @@ class DecodedStream:
         cache: BlockCache,
         number: int = 0,
         suspect: Sequence[tuple[int, int]] = (),
+        budget: int | None = None,
     ) -> None:
         self.size = stream.size
         self._suspect = suspect
@@ -130,7 +132,10 @@ class DecodedStream:
         self._idle: list[Cursor] = []  # least recently used first
         self._stretches: dict[int, tuple[threading.Lock, int]] = {}  # lock and users, by seek point
         each = max(stream.cursor_bytes, 1)
-        affordable = max(2, CURSOR_BUDGET // each, min(LARGE_CURSORS, LARGE_CURSOR_BUDGET // each))
+        if budget is None:
+            affordable = max(2, CURSOR_BUDGET // each, min(LARGE_CURSORS, LARGE_CURSOR_BUDGET // each))
+        else:
+            affordable = max(2, budget // each)
         self._most = affordable // 2
         self._running = threading.BoundedSemaphore(affordable - self._most)
 

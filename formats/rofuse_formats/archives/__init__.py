@@ -8,28 +8,28 @@ from __future__ import annotations
 import importlib
 from functools import cache
 
-from rofuse_formats.entry import Format
+from rofuse_formats.entry import AnyFormat
 from rofuse_formats.errors import IndexDamagedError
 
 
-def named(name: str) -> Format:
+def named(name: str) -> AnyFormat:
     """The format that an index names; it is called as its module is. Raises IndexDamagedError where there is none."""
     try:
         if not name.isidentifier():
             raise ImportError(name)
-        archive_format: Format = importlib.import_module(f"{__name__}.{name}").FORMAT
+        archive_format: AnyFormat = importlib.import_module(f"{__name__}.{name}").FORMAT
     except ImportError as error:
         raise IndexDamagedError(f"the index names a format that is not known here: {name!r}") from error
     return archive_format
 
 
 @cache
-def formats() -> dict[str, Format]:
+def formats() -> dict[str, AnyFormat]:
     """All archive formats by name, in the modules' alphabetical order."""
     import pkgutil  # only where all are wanted: a mount with a ready index wants one, by name at most
 
-    found: dict[str, Format] = {}
+    found: dict[str, AnyFormat] = {}
     for module in pkgutil.iter_modules(__path__):
-        archive_format: Format = importlib.import_module(f"{__name__}.{module.name}").FORMAT
+        archive_format: AnyFormat = importlib.import_module(f"{__name__}.{module.name}").FORMAT
         found[archive_format.name] = archive_format
     return found

@@ -82,7 +82,8 @@ class ImageBuilder:
         for name in TIMES:
             self.time_rows |= {name: array("q"), name + "_ns": array("I")}
         self.hardlinks: list[tuple[int, bytes]] = []
-        self._implied = (stat.S_IFDIR | 0o755, self.owner(uid, gid), *mtime)
+        self.implied_owner = self.owner(uid, gid)
+        self._implied = (stat.S_IFDIR | 0o755, self.implied_owner, *mtime)
         self._new_directory(ROOT_DIRECTORY, b"")
 
     # -- what a format calls ---------------------------------------------------------------------------------

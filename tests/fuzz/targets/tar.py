@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rofuse_formats import ScanOptions
-from rofuse_formats.archives import formats
+from rofuse_formats.archives.tar import FORMAT
 from rofuse_formats.errors import DamagedError, FormatError
 from rofuse_formats.image.builder import ImageBuilder
 from rofuse_formats.image.dump import dump, load
@@ -27,7 +27,7 @@ def fuzz(data: bytes) -> None:
     for ignore_zeros in (False, True):
         builder = ImageBuilder()
         try:
-            formats()["tar"].scan(
+            FORMAT.scan(
                 SourceReader(MemorySource(data)), builder, ScanOptions(ignore_zeros=ignore_zeros)
             )
         except FormatError:

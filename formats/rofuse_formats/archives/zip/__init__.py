@@ -1,0 +1,53 @@
+"""zip (PKWARE APPNOTE 6.3.10), as all tools write it.
+
+Strategy
+The central directory at the end of the file describes all members (``directory`` finds it, ``scanner`` reads it);
+nothing else is read when an archive is indexed, but for the targets of symlinks. What the scanner's loop does not know
+at a glance goes to ``describing``, which has the words of every tool: ``attributes`` (permissions), ``extra`` fields,
+``times``, ``names``. Without a directory, ``rebuilding`` goes by the local headers. Members are read by ``reading``:
+where their data begins says their ``local`` header, ``methods`` decode it, ``member`` checks it.
+
+Rules
+- A member belongs to who its extra fields say, else to the archive file's owner.
+- Its permissions are Unix's where the archive has them, else what DOS attributes say: 644, or 444 for a read-only file.
+- Its time is, best first: Windows' (100 ns), Unix's, DOS's, which is taken for the machine's zone.
+- Without a central directory the archive is damaged, and shown as far as it goes.
+"""
+
+from __future__ import annotations
+
+from rofuse_formats.archives.zip import directory, records
+from rofuse_formats.archives.zip.reading import ZipMembers
+from rofuse_formats.archives.zip.scanner import Scanner
+from rofuse_formats.entry import Builder, Members, ScanOptions
+from rofuse_formats.settings import Settings
+from rofuse_formats.source import Source
+from rofuse_formats.streams import BlockCache, Stream
+
+
+class ZipFormat:
+    name = "zip"
+
+    def recognise(self, head: bytes, /) -> bool:
+        """A local header first, perhaps behind the mark of a split archive; or the end record of an archive without
+        members."""
+        if head.startswith(records.END):
+            return any(at == 0 for at in directory.ends(head)) and head[4:12] == bytes(8)
+        return head.startswith((records.LOCAL, *records.SPANNED)) and len(head) > records.LOCAL_HEADER.size
+
+    def recognise_end(self, tail: bytes, /) -> bool:
+        """An end record whose comment ends the file."""
+        size = records.END_RECORD.size
+        return any(
+            at + size + records.END_RECORD.unpack_from(tail, at)[-1] == len(tail)
+            for at in directory.ends(tail)
+        )
+
+    def scan_at_random(self, source: Source, builder: Builder, options: ScanOptions, /) -> None:
+        Scanner(source, builder, options).run()
+
+    def members(self, stream: Stream, cache: BlockCache, settings: Settings, /) -> Members:
+        return ZipMembers(stream, cache, settings)
+
+
+FORMAT = ZipFormat()

@@ -1,0 +1,89 @@
+"""Local headers: what stands before each member's data, and where that begins."""
+
+from __future__ import annotations
+
+import zlib
+from typing import NamedTuple
+
+from rofuse_formats.archives.zip.records import (
+    DESCRIBED,
+    ENCRYPTED,
+    LOCAL,
+    LOCAL_HEADER,
+    STRONG,
+)
+from rofuse_formats.entry import PackedMember
+from rofuse_formats.errors import DamagedError, TruncatedError
+from rofuse_formats.source import Source
+
+_GUESS = 256  # bytes read at once: the header, and as a rule its name and extra fields
+_NAME_SHIFT = 4
+
+
+class Local(NamedTuple):
+    """A local header."""
+
+    flags: int
+    method: int
+    stamp: int
+    """DOS date and time."""
+    crc: int
+    packed: int
+    size: int
+    name: bytes
+    extra: bytes
+    data: int
+    """Where the member's data begins."""
+
+
+def read(source: Source, at: int) -> Local:
+    """The local header at ``at``. Raises DamagedError where there is none, OSError."""
+    head = source.pread(_GUESS, at)
+    if len(head) < LOCAL_HEADER.size:
+        raise TruncatedError(f"the archive ends before the member's header at byte {at}", at)
+    signature, _needed, flags, method, stamp, crc, packed, size, name, extra = LOCAL_HEADER.unpack_from(head)
+    if signature != LOCAL:
+        raise DamagedError(f"no member's header is at byte {at}, where the central directory says so", at)
+    end = LOCAL_HEADER.size + name + extra
+    if len(head) < end:
+        head += source.pread(end - len(head), at + len(head))
+        if len(head) < end:
+            raise TruncatedError(f"the archive ends in the member's header at byte {at}", at)
+    middle = LOCAL_HEADER.size + name
+    return Local(
+        flags, method, stamp, crc, packed, size, head[LOCAL_HEADER.size : middle], head[middle:end], at + end
+    )
+
+
+# What the image keeps beside a member's place and sizes: of its flags those that reading needs, and twelve bits by
+# which its name is known again in the local header.
+
+KEPT_ENCRYPTED, KEPT_LZMA_END_MARK, KEPT_DESCRIBED, KEPT_STRONG = 1, 2, 4, 8
+
+
+def kept_flags(flags: int, name: bytes) -> int:
+    """``PackedMember.flags`` for a member with these flags and this name as the directory has it."""
+    return (
+        flags & 3
+        | (flags & DESCRIBED) >> 1
+        | (flags & STRONG) >> 3
+        | (zlib.crc32(name) & 0xFFF) << _NAME_SHIFT
+    )
+
+
+def matching(source: Source, member: PackedMember) -> Local:
+    """A member's local header. Raises DamagedError also where it is that of another member."""
+    found = read(source, member.at)
+    if kept_flags(found.flags, found.name) >> _NAME_SHIFT != member.flags >> _NAME_SHIFT:
+        raise DamagedError(
+            f"the header at byte {member.at} has another name than the central directory", member.at
+        )
+    if found.method != member.method:
+        raise DamagedError(
+            f"the header at byte {member.at} has another method than the central directory", member.at
+        )
+    if (found.flags & ENCRYPTED) != (member.flags & KEPT_ENCRYPTED):
+        raise DamagedError(
+            f"the header at byte {member.at} and the central directory disagree about encryption", member.at
+        )
+    return found

@@ -1,0 +1,112 @@
+"""A large member as a stream that can be sought in, and the checks of all members."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rofuse_formats.archives.zip import methods
+from rofuse_formats.archives.zip.local import KEPT_ENCRYPTED, KEPT_STRONG, matching
+from rofuse_formats.entry import PackedMember
+from rofuse_formats.errors import DamagedError, PasswordError, UnsupportedError
+from rofuse_formats.settings import Settings
+from rofuse_formats.source import Source
+
+_SCRATCH = 1 << 20
+
+
+class Checker:
+    """Compares checksums and remembers who failed."""
+
+    def __init__(self, salvage: bool = False) -> None:
+        self._salvage = salvage
+        self._failed: set[int] = set()
+        self.crc = _crc32()
+
+    def ask(self, row: int) -> None:
+        """Raises DamagedError for a member that failed."""
+        if row in self._failed:
+            raise DamagedError("its data failed its check; --salvage reads it all the same")
+
+    def check(self, row: int, found: int, expected: int) -> None:
+        """Raises DamagedError where the CRC-32 of a member's bytes is another than it should be."""
+        if found != expected and not self._salvage:
+            self._failed.add(row)
+            raise DamagedError(f"its data failed its check: CRC-32 {found:08x} instead of {expected:08x}")
+
+
+def _crc32() -> Callable[..., int]:
+    try:
+        from isal.isal_zlib import crc32
+    except ImportError:
+        from zlib import crc32
+    return crc32
+
+
+def opened(source: Source, member: PackedMember, settings: Settings) -> tuple[methods.Input, int, int | None]:
+    """A member's packed bytes, the method that they are packed by, and the checksum of what is in them if there is one.
+    Raises DamagedError, PasswordError, UnsupportedError, OSError."""
+    if member.flags & KEPT_STRONG:
+        raise UnsupportedError("is encrypted in a way that is not supported")
+    if member.flags & KEPT_ENCRYPTED:
+        raise PasswordError("is encrypted, and no password was given")
+    found = matching(source, member)
+    return methods.Feed(source, found.data, found.data + member.packed), member.method, member.crc
+
+
+class MemberStream:
+    """The codec contract's SeekableStream."""
+
+    def __init__(
+        self, source: Source, member: PackedMember, row: int, size: int, settings: Settings, checker: Checker
+    ) -> None:
+        self.size = size
+        self.points = [0]
+        self._source, self._member, self._row = source, member, row
+        self._settings, self._checker = settings, checker
+        feed, method, _crc = opened(source, member, settings)
+        self.cursor_bytes = methods.cursor_bytes(method, feed, member.packed, size, settings.limits)
+
+    def cursor(self, point: int) -> MemberCursor:
+        feed, method, crc = opened(self._source, self._member, self._settings)
+        decoder = methods.decoder(method, feed, self.size, self._member.flags, self._settings.limits)
+        return MemberCursor(decoder, self.size, self._row, crc, self._checker)
+
+
+class MemberCursor:
+    """The codec contract's Cursor, from a member's beginning on; at its end it compares checksums."""
+
+    def __init__(
+        self, decoder: methods.Decoder, size: int, row: int, crc: int | None, checker: Checker
+    ) -> None:
+        self.position = 0
+        self._decoder, self._size = decoder, size
+        self._row, self._expected, self._checker = row, crc, checker
+        self._crc = 0
+
+    def read(self, size: int) -> bytes:
+        parts = []
+        while size > 0:
+            data = self._some(size)
+            if not data:
+                break
+            parts.append(data)
+            size -= len(data)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def skip(self, size: int) -> None:
+        while size > 0:
+            passed = len(self._some(min(size, _SCRATCH)))
+            if not passed:
+                break
+            size -= passed
+
+    def _some(self, size: int) -> bytes:
+        data = (
+            self._decoder.read(min(size, self._size - self.position)) if self.position < self._size else b""
+        )
+        self.position += len(data)
+        if self._expected is not None and data:
+            self._crc = self._checker.crc(data, self._crc)
+            if self.position == self._size:
+                self._checker.check(self._row, self._crc, self._expected)
+        return data

@@ -1,0 +1,143 @@
+"""Reading members at random: the Members of ``rofuse_formats.entry``.
+
+Strategy
+A stored member is a slice of the stream. A small one is decoded whole, once, and checked; it then lies in the block
+cache, under a key of its own. A large one is a compressed stream in a stream, and read like one: from cursors, which
+``DecodedStream`` keeps; the checksum is reckoned by the cursor that comes by all of it.
+
+Rules
+- The local header is read when a member is first read: it says where the data begins, and must be of that member.
+- What failed its check is never read again, unless ``salvage`` is set.
+- No more is decoded than the size that the central directory claims.
+- Large members that are open share ``CURSOR_BUDGET``; those used least recently are closed, one may always be open.
+- Large stored members are not checked when they are read: their bytes never pass through here. ``verify`` does it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from rofuse_formats.archives.zip import methods, records
+from rofuse_formats.archives.zip.local import KEPT_ENCRYPTED, matching
+from rofuse_formats.archives.zip.member import Checker, MemberStream, opened
+from rofuse_formats.entry import PackedMember
+from rofuse_formats.errors import DamagedError, TruncatedError
+from rofuse_formats.limits import MIB
+from rofuse_formats.settings import Settings
+from rofuse_formats.streams import BLOCK, CURSOR_BUDGET, BlockCache, DecodedStream, Stream
+
+SMALL = MIB
+"""Bytes of a member up to which it is decoded whole."""
+
+_OPEN = 8  # large members whose cursors get a full share of the budget
+_KNOWN = 1 << 16  # stored members whose place is remembered
+_LOCKS = 64
+
+
+class ZipMembers:
+    def __init__(self, stream: Stream, cache: BlockCache, settings: Settings) -> None:
+        self._stream, self._cache, self._settings = stream, cache, settings
+        self._checker = Checker(settings.salvage)
+        self._places: dict[int, int] = {}  # where the data of a stored member begins, by row
+        self._large: OrderedDict[int, tuple[DecodedStream, int]] = OrderedDict()  # with what its cursors hold
+        self._lock = threading.Lock()  # of _large; never held while anything is read
+        self._decoding = [threading.Lock() for _ in range(_LOCKS)]  # of small members, shared by their rows
+
+    def read(self, member: PackedMember, row: int, size: int, offset: int, count: int, /) -> list[memoryview]:
+        self._checker.ask(row)
+        if member.method == records.STORED and not member.flags & KEPT_ENCRYPTED:
+            return self._stored(member, row, size, offset, count)
+        if size <= SMALL:
+            return self._small(member, row, size, offset, count)
+        return self._opened(member, row, size).read(offset, count)
+
+    # -- stored
+
+    def _stored(self, member: PackedMember, row: int, size: int, offset: int, count: int) -> list[memoryview]:
+        place = self._places.get(row)
+        if place is None:
+            place = self._place(member, row, size)
+        pieces = self._stream.read(place + offset, count)
+        if sum(map(len, pieces)) != count:
+            raise TruncatedError("the archive ends before the data of this member", place + offset)
+        return pieces
+
+    def _place(self, member: PackedMember, row: int, size: int) -> int:
+        """Where the data begins; looked at when a member is first read, and small members are checked then."""
+        if member.packed != size:
+            raise DamagedError(f"is stored in {member.packed} bytes and claims to have {size}", member.at)
+        place = matching(self._stream, member).data
+        if size <= SMALL:
+            data = self._stream.pread(size, place)
+            if len(data) != size:
+                raise TruncatedError("the archive ends before the data of this member", place)
+            self._checker.check(row, self._checker.crc(data), member.crc)
+        if len(self._places) >= _KNOWN:
+            self._places.clear()
+        self._places[row] = place
+        return place
+
+    # -- small
+
+    def _small(self, member: PackedMember, row: int, size: int, offset: int, count: int) -> list[memoryview]:
+        found = self._cached(row, offset, count)
+        if found is not None:
+            return found
+        with self._decoding[row % _LOCKS]:
+            found = self._cached(row, offset, count)
+            if found is not None:
+                return found
+            data = self._whole(member, row, size)
+            for start in range(0, size, BLOCK):
+                piece = data if size <= BLOCK else data[start : start + BLOCK]
+                self._cache.put((-1 - row, start // BLOCK), piece)
+        return [memoryview(data)[offset : offset + count]]
+
+    def _cached(self, row: int, offset: int, count: int) -> list[memoryview] | None:
+        pieces, end = [], offset + count
+        while offset < end:
+            block, skipped = divmod(offset, BLOCK)
+            data = self._cache.get((-1 - row, block))
+            if data is None:
+                return None
+            piece = memoryview(data)[skipped : skipped + end - offset]
+            pieces.append(piece)
+            offset += len(piece)
+        return pieces
+
+    def _whole(self, member: PackedMember, row: int, size: int) -> bytes:
+        feed, method, crc = opened(self._stream, member, self._settings)
+        decoder = methods.decoder(method, feed, size, member.flags, self._settings.limits)
+        data = decoder.read(size)
+        if len(data) != size:
+            parts, missing = [data], size - len(data)
+            while missing:
+                data = decoder.read(missing)
+                if not data:
+                    raise DamagedError(f"its data ends after {size - missing} of {size} bytes", member.at)
+                parts.append(data)
+                missing -= len(data)
+            data = b"".join(parts)
+        if crc is not None:
+            self._checker.check(row, self._checker.crc(data), crc)
+        return data
+
+    # -- large
+
+    def _opened(self, member: PackedMember, row: int, size: int) -> DecodedStream:
+        with self._lock:
+            known = self._large.get(row)
+            if known is not None:
+                self._large.move_to_end(row)
+                return known[0]
+        share = CURSOR_BUDGET // _OPEN
+        stream = MemberStream(self._stream, member, row, size, self._settings, self._checker)
+        opened = DecodedStream(stream, self._cache, -1 - row, budget=share)
+        with self._lock:
+            found, _cost = self._large.setdefault(row, (opened, max(share, 2 * stream.cursor_bytes)))
+            while (
+                len(self._large) > 1 and sum(cost for _stream, cost in self._large.values()) > CURSOR_BUDGET
+            ):
+                self._large.popitem(last=False)
+        return found
