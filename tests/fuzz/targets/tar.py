@@ -27,9 +27,7 @@ def fuzz(data: bytes) -> None:
     for ignore_zeros in (False, True):
         builder = ImageBuilder()
         try:
-            FORMAT.scan(
-                SourceReader(MemorySource(data)), builder, ScanOptions(ignore_zeros=ignore_zeros)
-            )
+            FORMAT.scan(SourceReader(MemorySource(data)), builder, ScanOptions(ignore_zeros=ignore_zeros))
         except FormatError:
             continue
         image = b"".join(bytes(memoryview(piece).cast("B")) for piece in builder.finish())

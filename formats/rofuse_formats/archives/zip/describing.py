@@ -18,6 +18,7 @@ from rofuse_formats.source import Source
 
 _FAR = 1 << 62
 _DEVICES = (stat.S_IFCHR, stat.S_IFBLK)
+_EMPTY = (*_DEVICES, stat.S_IFIFO, stat.S_IFSOCK)
 
 
 class Entry(NamedTuple):
@@ -61,6 +62,8 @@ class Describer:
         mode = facts.mode if facts.mode else self.modes[entry.attributes << 8 | entry.system]
         if entry.name.endswith(b"/") or path.endswith(b"/"):
             mode = attributes.as_directory(mode)
+        elif size and stat.S_IFMT(mode) in _EMPTY:  # Info-ZIP says so of what it read from a pipe
+            mode = stat.S_IFREG | stat.S_IMODE(mode)
         self._add(entry, facts, path, mode, size, place)
 
     def path(self, entry: Entry, facts: extra.Facts) -> bytes:
