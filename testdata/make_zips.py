@@ -58,9 +58,8 @@ class Judge(NamedTuple):
             if self.command.startswith("unzip") and (record.kind == "symlink" or path == ROOT):
                 unstated["mtime_ns"] = None  # which it does not set
             if record.kind == "dir" and path not in held:
-                tree[path] = record._replace(mode=0o755, uid=None, gid=None, mtime_ns=None)
-            else:
-                tree[path] = record._replace(**unstated)  # type: ignore[arg-type]
+                record = record._replace(mode=0o755, uid=None, gid=None, mtime_ns=None)
+            tree[path] = record._replace(**unstated)  # type: ignore[arg-type]
         return tree
 
     def write(self, archive: Path, scratch: Path, expected: Path) -> None:

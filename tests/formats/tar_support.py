@@ -37,7 +37,7 @@ class Recorder:
     """A Builder that keeps every call."""
 
     def __init__(self, archive: bytes = b"", **limits: int) -> None:
-        self.limits = Limits(**limits)
+        self.limits, self.implied_owner = Limits(**limits), 0
         self.archive = archive
         self.owners: list[tuple[int, int, bytes, bytes]] = []
         self.texts: list[bytes] = []
