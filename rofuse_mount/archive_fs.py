@@ -10,8 +10,8 @@ Rules
 - nodeid = row in the image + 1, so FORGET means nothing and any server of the same image answers the same. With
   ``subdir`` its nodeid and the root's change places.
 - Directory offsets: 1 after ``.``, 2 after ``..``, then 3, 4... after the entries, in archive order.
-- What an archive cannot give (it ends too early, its data is damaged) is EIO, told to ``log`` once for each inode; it
-  is never zeros.
+- What an archive cannot give (it ends too early, its data is damaged) is EIO, or EOPNOTSUPP for what nobody here can
+  decode and EACCES for what takes a password; it is told to ``log`` once for each inode, and is never zeros.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import math
 import os
 import stat
 from collections.abc import Callable, Iterable
-from errno import EACCES, EINVAL, EIO, EISDIR, ENODATA, ENOSYS, ENOTDIR, ENXIO
+from errno import EACCES, EINVAL, EIO, EISDIR, ENODATA, ENOSYS, ENOTDIR, ENXIO, EOPNOTSUPP
 from itertools import islice
 
 from rofuse_formats import Archive
-from rofuse_formats.errors import FormatError
+from rofuse_formats.errors import FormatError, MissingLibraryError, PasswordError, UnsupportedError
 from rofuse_formats.image.layout import HAS_ATIME, HAS_BTIME, HAS_CTIME
 from rofuse_formats.image.reader import Image
 from rofuse_mount import wire
@@ -240,7 +240,7 @@ class ArchiveFilesystem(Filesystem):
             return self.archive.read(node, offset, size)
         except FormatError as error:
             self._tell(node, offset, error)
-            raise OSError(EIO, str(error)) from error
+            raise OSError(_errno_of(error), str(error)) from error
 
     def lseek(self, ctx: Context, ino: int, fh: FileHandle, offset: int, whence: int) -> int:
         node = self._node(ino)
@@ -299,6 +299,13 @@ class ArchiveFilesystem(Filesystem):
             self._told.add(node)
             path = self._image.path(node).decode("utf-8", "backslashreplace")
             self._log(f"{path}: byte {offset} cannot be read: {error}")
+
+
+def _errno_of(error: FormatError) -> int:
+    """What a reader is told of what an archive cannot give."""
+    if isinstance(error, UnsupportedError | MissingLibraryError):
+        return EOPNOTSUPP
+    return EACCES if isinstance(error, PasswordError) else EIO
 
 
 def _top(image: Image, view: View) -> int:

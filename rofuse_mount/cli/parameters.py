@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -30,6 +31,17 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic only from clic
         return int(found[1]) << _UNITS[found[2].lower()]
 
 
+def _code_page(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
+    """Its canonical name."""
+    if name is None:
+        return None
+    try:
+        b"".decode(name)
+        return codecs.lookup(name).name
+    except LookupError as error:
+        raise click.BadParameter(f"{name!r} is no encoding of text that is known here") from error
+
+
 def source_options(function: _Function) -> _Function:
     """Adds the options that say how a source is read; ``settings`` makes of them what the library takes."""
     limits = Limits()
@@ -37,6 +49,12 @@ def source_options(function: _Function) -> _Function:
         (
             click.option("--strict", is_flag=True, help="Refuse an archive that is damaged anywhere."),
             click.option("--ignore-zeros", is_flag=True, help="tar: go on behind an end-of-archive mark."),
+            click.option(
+                "--encoding",
+                metavar="NAME",
+                callback=_code_page,
+                help="zip: the code page of names that do not say theirs, as cp437 or shift_jis [detected].",
+            ),
             click.option(
                 "--max-window",
                 type=Size(),
@@ -80,7 +98,7 @@ def source_options(function: _Function) -> _Function:
 def settings(options: dict[str, Any]) -> Settings:
     limits = Limits(max_window=options["max_window"], max_entries=options["max_entries"])
     return Settings(
-        ScanOptions(ignore_zeros=options["ignore_zeros"]),
+        ScanOptions(ignore_zeros=options["ignore_zeros"], encoding=options["encoding"]),
         limits,
         strict=options["strict"],
         spool=not options["no_spool"],

@@ -8,7 +8,6 @@ else the one that the format was made with, 437.
 
 from __future__ import annotations
 
-import codecs
 import zlib
 from collections.abc import Callable, Iterable
 
@@ -54,14 +53,6 @@ def unicode_path(unicode: tuple[int, bytes] | None, raw: bytes) -> bytes | None:
     if unicode is None or unicode[0] != zlib.crc32(raw):
         return None
     return unicode[1]
-
-
-def known(encoding: str) -> bool:
-    """Whether there is a code page of this name that names can be in."""
-    try:
-        return codecs.lookup(encoding)._is_text_encoding
-    except LookupError:
-        return False
 
 
 def detect(names: Iterable[bytes]) -> str:
