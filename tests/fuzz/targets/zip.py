@@ -1,5 +1,5 @@
-"""zip: whatever the bytes, a description or a FormatError; the image it makes can be dumped and loaded again; of a member
-that is small enough to be checked, its bytes or a FormatError, and no more of any than it claims.
+"""zip: whatever the bytes, a description or a FormatError; the image it makes can be dumped and loaded again; of a
+member that is small enough to be checked, its bytes or a FormatError, and no more of any than it claims.
 """
 
 from __future__ import annotations

@@ -9,12 +9,14 @@ Rules
 - A header counts only when everything in it is possible: a version, a method and flags that exist, a name.
 - What only the central directory knows is lost: permissions, types, which of two members with one name is meant.
 - A member that the archive does not hold to its end is shown as its header has it; with no size, it is not shown.
+- The search is given up when far more was read than there is: descriptors that fit nothing would keep it going.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from struct import Struct
+from typing import NamedTuple
 
 from rofuse_formats.archives.zip import local, records
 from rofuse_formats.archives.zip.describing import Describer, Entry
@@ -23,21 +25,52 @@ from rofuse_formats.archives.zip.local import Local
 from rofuse_formats.archives.zip.names import Names
 from rofuse_formats.entry import Builder
 from rofuse_formats.errors import DamagedError
+from rofuse_formats.limits import MIB
 from rofuse_formats.source import Source
 
-_WINDOW = 1 << 20
+_FIRST_WINDOW, _LARGEST_WINDOW = 1 << 12, 1 << 20
+_READ_COSTS = 256  # as many bytes as a read takes time, whatever its size
+_PATIENCE, _TIMES = 64 * MIB, 100  # bytes that may be read: so many, and that many times the archive's size
 _NEWEST_VERSION = 63  # APPNOTE 6.3
 _POSSIBLE_FLAGS = 0x2FFF
 _LONGEST_NAME = 4096
 _DIRECTORIES = (records.CENTRAL, records.END, records.END64)
 
-# A descriptor: crc, packed size, size; with or without its signature, and with zip64 or not.
+# A descriptor: crc, packed size, size; with or without its signature, of zip64 or not. That of zip64 first: read as one
+# without it looks right, too.
 _DESCRIPTORS = (
-    (records.DESCRIPTOR, Struct("<4xIII")),
     (records.DESCRIPTOR, Struct("<4xIQQ")),
-    (b"", Struct("<III")),
+    (records.DESCRIPTOR, Struct("<4xIII")),
     (b"", Struct("<IQQ")),
+    (b"", Struct("<III")),
 )
+
+
+class _GivenUp(Exception):
+    """More was read than the search is worth."""
+
+
+class _Metered:
+    """A Source whose reads are counted."""
+
+    def __init__(self, source: Source) -> None:
+        self.size = source.size
+        self._source, self._left = source, _PATIENCE + _TIMES * source.size
+
+    def pread(self, size: int, offset: int, /) -> bytes:
+        self._left -= size + _READ_COSTS
+        if self._left < 0:
+            raise _GivenUp
+        return self._source.pread(size, offset)
+
+
+class _Described(NamedTuple):
+    """What a descriptor says, and where it ends."""
+
+    crc: int
+    packed: int
+    size: int
+    end: int
 
 
 def rebuild(
@@ -58,7 +91,7 @@ def rebuild(
             builder.damaged("has no central directory: members are shown by their own headers", source.size)
         count += 1
         if entry.size < 0:
-            builder.skipped(describer.path(entry, Facts(entry.extra)), "the archive is cut in its data")
+            builder.skipped(describer.path(entry, Facts(entry.extra)), "its size cannot be told")
         else:
             describer.describe(entry)
     if not count and known is None:
@@ -68,6 +101,13 @@ def rebuild(
 
 def members(source: Source) -> Iterator[tuple[Entry, str]]:
     """The members, each with what is wrong before it."""
+    try:
+        yield from _members(_Metered(source))
+    except _GivenUp:
+        return  # those that were found are enough to say that it is damaged
+
+
+def _members(source: Source) -> Iterator[tuple[Entry, str]]:
     position, problem = 0, ""
     while (found := _header(source, position)) is not None:
         sizes = _sizes(source, found)
@@ -75,8 +115,8 @@ def members(source: Source) -> Iterator[tuple[Entry, str]]:
         yield _entry(found, position, crc, packed, size), problem
         problem = ""
         following = found.data + packed if sizes else source.size
-        if source.pread(4, following) == records.DESCRIPTOR and following < source.size:
-            following = _behind_descriptor(source, following, packed)
+        described = _descriptor_at(source, following, found.data) if sizes else None
+        following = described.end if described else following
         signature = source.pread(4, following) if following < source.size else b""
         if signature in _DIRECTORIES:
             return
@@ -127,25 +167,40 @@ def _sizes(source: Source, found: Local) -> tuple[int, int, int] | None:
 def _described(source: Source, data: int) -> tuple[int, int, int] | None:
     """What the descriptor behind data that begins at ``data`` says."""
     for place in _signatures(source, data):
-        for signature, fields in _DESCRIPTORS:
-            at = place if signature else place - fields.size
-            if at < data:
-                continue
-            record = source.pread(fields.size, at)
-            if len(record) == fields.size and record.startswith(signature):
-                crc, packed, size = fields.unpack(record)
-                if packed == at - data and not size >> 62:
-                    return crc, packed, size
+        found = _descriptor_at(source, place, data) or _descriptor_before(source, place, data)
+        if found:
+            return found[:3]
     return None
 
 
-def _behind_descriptor(source: Source, at: int, packed: int) -> int:
-    """Where the descriptor at ``at`` ends: it may be of either width."""
+def _descriptor_at(source: Source, at: int, data: int) -> _Described | None:
+    """The descriptor with a signature at ``at`` that is of data from ``data`` on. It ends at another record, or else
+    is taken for the shorter kind."""
+    found = None
     for signature, fields in _DESCRIPTORS[:2]:
-        record = source.pread(fields.size, at)
-        if len(record) == fields.size and record.startswith(signature) and fields.unpack(record)[1] == packed:
-            return at + fields.size
-    return at
+        found = _descriptor(source, at, data, signature, fields)
+        if found and _is_record(source, found.end):
+            break
+    return found
+
+
+def _descriptor_before(source: Source, end: int, data: int) -> _Described | None:
+    """The same without a signature, before the record at ``end``."""
+    kinds = (_descriptor(source, end - kind[1].size, data, *kind) for kind in _DESCRIPTORS[2:])
+    return next(filter(None, kinds), None)
+
+
+def _descriptor(source: Source, at: int, data: int, signature: bytes, fields: Struct) -> _Described | None:
+    record = source.pread(fields.size, at) if at >= data else b""
+    if len(record) != fields.size or not record.startswith(signature):
+        return None
+    crc, packed, size = fields.unpack(record)
+    return _Described(crc, packed, size, at + fields.size) if packed == at - data and not size >> 62 else None
+
+
+def _is_record(source: Source, at: int) -> bool:
+    signature = source.pread(4, at)
+    return not signature or (signature.startswith(b"PK") and signature[2:] in _SECOND_HALVES)
 
 
 def _next_header(source: Source, position: int) -> int:
@@ -170,18 +225,20 @@ def _plausible(source: Source, at: int) -> bool:
 
 def _signatures(source: Source, position: int) -> Iterator[int]:
     """Where signatures of records are, from ``position`` on."""
+    size = _FIRST_WINDOW
     while position < source.size:
-        window = source.pread(_WINDOW, position)
+        window = source.pread(size, position)
         at = -1
         while (at := window.find(b"PK", at + 1)) >= 0:
             if window[at + 2 : at + 4] in _SECOND_HALVES:
                 yield position + at
-        if len(window) < _WINDOW:
+        if len(window) < size:
             return
         position += len(window) - 3  # a signature may lie across
+        size = min(4 * size, _LARGEST_WINDOW)
 
 
-_SECOND_HALVES = {b"\1\2", b"\3\4", b"\5\6", b"\6\6", b"\7\10"}
+_SECOND_HALVES = frozenset((b"\1\2", b"\3\4", b"\5\6", b"\6\6", b"\7\10"))
 
 
 def _unmarked_names(source: Source) -> Iterator[bytes]:

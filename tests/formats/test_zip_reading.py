@@ -1,0 +1,323 @@
+"""Reading members: by every method, at random, and never what is not theirs."""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import random
+import struct
+import subprocess
+import sys
+import threading
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rofuse_formats import Archive
+from rofuse_formats.archives.zip.reading import SMALL
+from rofuse_formats.errors import (
+    DamagedError,
+    LimitError,
+    PasswordError,
+    TruncatedError,
+    UnsupportedError,
+)
+from rofuse_formats.limits import MIB
+from testdata.by_hand import Member, archive, central_header, end
+from testdata.workshop import noise, prose
+from tests.formats.zip_support import content, node_of, opened, piece
+
+LARGE = prose(1, 300_000) * 8  # 2.4 MB
+BOMB = 1 << 30
+
+
+def deflated(data: bytes) -> bytes:
+    compressor = zlib.compressobj(6, zlib.DEFLATED, -15)
+    return compressor.compress(data) + compressor.flush()
+
+
+def lzma_packed(data: bytes) -> bytes:
+    filters = [{"id": lzma.FILTER_LZMA1, "dict_size": 1 << 20}]
+    return (
+        b"\x10\4"
+        + struct.pack("<HBI", 5, 0x5D, 1 << 20)
+        + lzma.compress(data, lzma.FORMAT_RAW, filters=filters)
+    )
+
+
+def zstd_packed(data: bytes) -> bytes:
+    import zstandard
+
+    return bytes(zstandard.ZstdCompressor().compress(data))
+
+
+PACKERS: dict[int, Callable[[bytes], bytes]] = {
+    0: bytes,
+    8: deflated,
+    12: bz2.compress,
+    14: lzma_packed,
+    20: zstd_packed,
+    93: zstd_packed,
+    95: lzma.compress,
+}
+METHODS = pytest.mark.parametrize("method", PACKERS)
+
+
+def packed(method: int, data: bytes, name: bytes = b"file") -> Member:
+    return Member(name, data, method, PACKERS[method](data))
+
+
+def corrupted(member: Member) -> Member:
+    """With another content than its checksum is of, well packed."""
+    other = bytearray(member.data)
+    other[len(other) // 2] ^= 1
+    return member._replace(packed=PACKERS[member.method](bytes(other)))
+
+
+@METHODS
+@pytest.mark.parametrize("size", [1, 1_000, 131_072, 131_073, SMALL, SMALL + 1, len(LARGE)])
+def test_any_size_at_random(method: int, size: int) -> None:
+    data = LARGE[:size]
+    found = opened(archive(Member(b"before", b"x"), packed(method, data)))
+    chance = random.Random(size)
+    for _ in range(10):
+        offset, count = chance.randrange(size), chance.choice((1, 4096, 200_000))
+        assert piece(found, b"file", offset, count) == data[offset : offset + count]
+    assert content(found, b"file") == data
+
+
+@METHODS
+@pytest.mark.parametrize("size", [5_000, len(LARGE)])
+def test_many_at_once(method: int, size: int) -> None:
+    data = LARGE[:size]
+    found = opened(archive(packed(method, data)))
+    wrong: list[int] = []
+
+    def reader(seed: int) -> None:
+        chance = random.Random(seed)
+        for _ in range(10):
+            offset = chance.randrange(size)
+            if piece(found, b"file", offset, 10_000) != data[offset : offset + 10_000]:
+                wrong.append(offset)
+
+    threads = [threading.Thread(target=reader, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_many_large_members_share_the_cursors() -> None:
+    members = [packed(8, LARGE[number:], b"%d" % number) for number in range(20)]
+    found = opened(archive(*members))
+    for offset in (0, 1_000_000, 2_000_000):
+        for member in members:
+            assert piece(found, member.name, offset, 10) == member.data[offset : offset + 10]
+
+
+def test_stored_bytes_are_those_of_the_map() -> None:
+    found = opened(archive(packed(0, LARGE)))
+    (view,) = found.read(node_of(found, b"file"), 5, 100)
+    assert view.obj is found.read(node_of(found, b"file"), 5, 100)[0].obj
+
+
+# -- checks
+
+
+@METHODS
+def test_a_wrong_checksum_of_a_small_member_is_never_read(method: int) -> None:
+    member = corrupted(packed(method, LARGE[:5_000]))
+    found = opened(archive(member))
+    for _ in range(2):
+        with pytest.raises(DamagedError, match="failed its check"):
+            piece(found, b"file", 4_000, 10)
+    salvaged = opened(archive(member), salvage=True)
+    assert content(salvaged, b"file") != member.data
+    assert len(content(salvaged, b"file")) == len(member.data)
+
+
+@pytest.mark.parametrize("method", [method for method in PACKERS if method])
+def test_a_wrong_checksum_of_a_large_member_is_found_at_its_end(method: int) -> None:
+    found = opened(archive(corrupted(packed(method, LARGE))))
+    with pytest.raises(DamagedError, match="failed its check"):
+        for offset in range(0, len(LARGE), 100_000):
+            piece(found, b"file", offset, 100_000)
+    for offset in (0, len(LARGE) - 1):  # what was read before is in doubt, too
+        with pytest.raises(DamagedError, match="failed its check"):
+            piece(found, b"file", offset, 1)
+
+
+@METHODS
+@pytest.mark.parametrize("size", [3_000, len(LARGE)])
+def test_a_size_that_lies(method: int, size: int) -> None:
+    data = LARGE[:size]
+    real = packed(method, data)
+    for claimed in (size - 10, size + 10, size + 5 * MIB, 1 << 40):
+        whole = bytearray(archive(real))
+        at = whole.rindex(b"PK\1\2")
+        if claimed < 1 << 32:
+            struct.pack_into("<I", whole, at + 24, claimed)
+        else:
+            wide = struct.pack("<HHQ", 1, 8, claimed)
+            header = bytearray(central_header(real._replace(extra=wide), 0))
+            struct.pack_into("<I", header, 24, 0xFFFFFFFF)
+            whole = whole[:at] + header + end(1, len(header), at)
+        found = opened(bytes(whole))
+        assert found.image.size[node_of(found, b"file") - 1] == claimed
+        with pytest.raises(DamagedError):
+            piece(found, b"file", claimed - 5, 5)
+            content(found, b"file")
+
+
+def test_members_that_overlap_are_read_within_their_bounds() -> None:
+    body = archive(packed(8, LARGE[:5_000]))
+    header = central_header(packed(8, LARGE[:5_000]), 0)
+    at = body.index(b"PK\1\2")
+    bomb = body[:at] + header * 1_000 + end(1_000, len(header) * 1_000, at)
+    assert content(opened(bomb), b"file") == LARGE[:5_000]
+
+
+@METHODS
+def test_what_is_cut_is_an_error(method: int) -> None:
+    """The directory is whole; the data of the last member reaches beyond the end of the file."""
+    member = packed(method, LARGE[:50_000])
+    header = central_header(member, 10_000)
+    found = opened(header + end(1, len(header), 0))
+    with pytest.raises(TruncatedError):
+        content(found, b"file")
+
+
+def test_a_local_header_of_another_member() -> None:
+    for other in (Member(b"else", b"x\n"), Member(b"file", b"x\n", 0), Member(b"file", b"x\n", flags=1)):
+        data = archive(other)
+        at = data.index(b"PK\1\2")
+        header = central_header(Member(b"file", b"x\n"), 0)
+        found = opened(data[:at] + header + end(1, len(header), at))
+        with pytest.raises(DamagedError, match="central directory"):
+            content(found, b"file")
+
+
+def test_no_local_header() -> None:
+    data = archive(Member(b"file", b"x\n" * 100))
+    with pytest.raises(DamagedError, match="no member's header"):
+        content(opened(b"#!" + data[2:]), b"file")
+
+
+# -- what cannot be read
+
+
+def test_unknown_methods_are_listed_and_counted() -> None:
+    found = opened(
+        archive(Member(b"a", b"xyz", 98, b"?"), Member(b"b", b"xyz", 98, b"?"), Member(b"c", b"xyz", 1, b"?"))
+    )
+    assert found.report.warnings == [
+        "1 files are compressed by method 1 (shrink): they cannot be read",
+        "2 files are compressed by method 98 (ppmd): they cannot be read",
+    ]
+    with pytest.raises(UnsupportedError, match="ppmd"):
+        content(found, b"a")
+
+
+def test_encrypted_members_are_listed(tmp_path: Path) -> None:
+    found = opened(archive(Member(b"file", b"x" * 20, 0, b"?" * 32, flags=1)))
+    with pytest.raises(PasswordError):
+        content(found, b"file")
+
+
+def test_a_window_beyond_the_limit() -> None:
+    import zstandard
+
+    wide = zstandard.ZstdCompressor(
+        compression_params=zstandard.ZstdCompressionParameters(window_log=24, format=0)
+    ).compressobj()
+    data = noise(1, 3 * MIB)
+    frame = wide.compress(data) + wide.flush()
+    filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 16 * MIB}]
+    members = (
+        Member(b"zstd", data, 93, frame),
+        Member(b"xz", data, 95, lzma.compress(data, filters=filters)),
+        Member(b"lzma", data, 14, b"\x10\4" + struct.pack("<HBI", 5, 0x5D, 1 << 30) + bytes(100)),
+    )
+    found = opened(archive(*members), max_window=2 * MIB)
+    for member in members:
+        with pytest.raises(LimitError, match="max-window"):
+            content(found, member.name)
+
+
+# -- memory
+
+_BOMB_READER = """
+import resource, sys
+import rofuse_formats
+archive = rofuse_formats.open(sys.argv[1], keep=False)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for path, node in archive.image.walk():
+    try:
+        for offset in (0, 1 << 20, 64 << 20, archive.image.size[node - 1] - 10):
+            archive.read(node, offset, 1 << 17)
+            if offset > 1 << 20 and archive.image.size[node - 1] > 1 << 32:
+                break
+    except rofuse_formats.errors.FormatError:
+        pass
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def bomb(method: int, claimed: int) -> bytes:
+    """A GiB of zeros, or what there is of it, that claims to be more."""
+    packers: dict[int, Callable[[], bytes]] = {
+        8: lambda: _stream(zlib.compressobj(9, zlib.DEFLATED, -15)),
+        12: lambda: _stream(bz2.BZ2Compressor()),
+        95: lambda: _stream(lzma.LZMACompressor()),
+    }
+    member = Member(b"bomb", b"", method, packers[method]())
+    wide = struct.pack("<HHQ", 1, 8, claimed)
+    header = bytearray(central_header(member._replace(extra=wide), 0))
+    struct.pack_into("<I", header, 24, 0xFFFFFFFF)
+    whole = archive(member)
+    at = whole.rindex(b"PK\1\2")
+    return whole[:at] + bytes(header) + end(1, len(header), at)
+
+
+def _stream(compressor: object, size: int = 128 * MIB) -> bytes:
+    parts = [compressor.compress(bytes(MIB)) for _ in range(size // MIB)]  # type: ignore[attr-defined]
+    return b"".join(parts) + compressor.flush()  # type: ignore[attr-defined,no-any-return]
+
+
+@pytest.mark.parametrize("method", [8, 12, 95])
+def test_a_terabyte_of_zeros_is_read_within_bounds(method: int, tmp_path: Path) -> None:
+    path = tmp_path / "bomb.zip"
+    path.write_bytes(bomb(method, 1 << 40))
+    done = subprocess.run(
+        [sys.executable, "-c", _BOMB_READER, path], capture_output=True, check=True, timeout=60
+    )
+    assert int(done.stdout) < 100 * 1024  # KiB; the block cache is 24 MiB of it
+
+
+# -- by real tools
+
+
+def test_deflate64_by_7z(tmp_path: Path) -> None:
+    if subprocess.run(["sh", "-c", "command -v 7z"], capture_output=True, check=False).returncode:
+        pytest.skip("7z is not installed")
+    (tmp_path / "large").write_bytes(LARGE)
+    (tmp_path / "small").write_bytes(LARGE[:9_000])
+    command = ["7z", "a", "-bd", "-tzip", "-mm=Deflate64", "it.zip", "large", "small"]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+    found = opened((tmp_path / "it.zip").read_bytes())
+    assert content(found, b"large") == LARGE
+    assert content(found, b"small") == LARGE[:9_000]
+
+
+def test_more_members_than_16_bits_count(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "it.zip", "w") as file:
+        for number in range(66_000):
+            file.writestr(f"{number // 1000}/{number}", b"")
+        file.writestr("last", b"last")
+    found: Archive = opened((tmp_path / "it.zip").read_bytes())
+    assert found.image.inode_count == 66_000 + 66 + 2
+    assert content(found, b"last") == b"last"
