@@ -16,6 +16,7 @@ Rules
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from rofuse_formats.deflate.feed import Feed
@@ -80,6 +81,11 @@ class Points:
             self._points.pop()
         self._points.append(Point(decoded, 8 * offset))
         self._last, self._last_offset = decoded, offset
+
+    @property
+    def made(self) -> Sequence[Point]:
+        """Those that can be used already, ascending; others will follow."""
+        return self._points
 
     def finish(self, size: int) -> list[Point]:
         """The points of a stream of ``size`` decoded bytes."""

@@ -1,4 +1,4 @@
-"""A large member as a stream that can be sought in, and the checks of all members."""
+"""A large member as a stream, which is decoded from its beginning, and the checks of all members."""
 
 from __future__ import annotations
 
@@ -56,6 +56,9 @@ def opened(source: Source, member: PackedMember, settings: Settings) -> tuple[me
 class MemberStream:
     """The codec contract's SeekableStream."""
 
+    held = 0
+    """Bytes that its seek points take."""
+
     def __init__(
         self, source: Source, member: PackedMember, row: int, size: int, settings: Settings, checker: Checker
     ) -> None:
@@ -69,16 +72,23 @@ class MemberStream:
     def cursor(self, point: int) -> MemberCursor:
         feed, method, crc = opened(self._source, self._member, self._settings)
         decoder = methods.decoder(method, feed, self.size, self._member.flags, self._settings.limits)
-        return MemberCursor(decoder, self.size, self._row, crc, self._checker)
+        return MemberCursor(decoder, 0, self.size, self._row, crc, self._checker)
 
 
 class MemberCursor:
-    """The codec contract's Cursor, from a member's beginning on; at its end it compares checksums."""
+    """The codec contract's Cursor. With a ``crc``, it compares checksums at the member's end; it must then have started
+    at its beginning."""
 
     def __init__(
-        self, decoder: methods.Decoder, size: int, row: int, crc: int | None, checker: Checker
+        self,
+        decoder: methods.Decoder,
+        position: int,
+        size: int,
+        row: int,
+        crc: int | None,
+        checker: Checker,
     ) -> None:
-        self.position = 0
+        self.position = position
         self._decoder, self._size = decoder, size
         self._row, self._expected, self._checker = row, crc, checker
         self._crc = 0

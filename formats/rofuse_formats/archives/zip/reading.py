@@ -3,13 +3,14 @@
 Strategy
 A stored member is a slice of the stream. A small one is decoded whole, once, and checked; it then lies in the block
 cache, under a key of its own. A large one is a compressed stream in a stream, and read like one: from cursors, which
-``DecodedStream`` keeps; the checksum is reckoned by the cursor that comes by all of it.
+``DecodedStream`` keeps, and if it is deflated from seek points, which are made when it is decoded for the first time.
+The checksum is reckoned by the cursor that comes by all of it.
 
 Rules
 - The local header is read when a member is first read: it says where the data begins, and must be of that member.
 - What failed its check is never read again, unless ``salvage`` is set.
 - No more is decoded than the size that the central directory claims.
-- Large members that are open share ``CURSOR_BUDGET``; those used least recently are closed, one may always be open.
+- Cursors and seek points of large members share ``CURSOR_BUDGET``; those used least recently are closed, one may always be open.
 - Large stored members are not checked when they are read: their bytes never pass through here. ``verify`` does it.
 """
 
@@ -19,6 +20,7 @@ import threading
 from collections import OrderedDict
 
 from rofuse_formats.archives.zip import methods, records
+from rofuse_formats.archives.zip.deflated import SEEKABLE, DeflatedStream
 from rofuse_formats.archives.zip.local import KEPT_ENCRYPTED, matching
 from rofuse_formats.archives.zip.member import Checker, MemberStream, opened
 from rofuse_formats.entry import PackedMember
@@ -30,7 +32,7 @@ from rofuse_formats.streams import BLOCK, CURSOR_BUDGET, BlockCache, DecodedStre
 SMALL = MIB
 """Bytes of a member up to which it is decoded whole."""
 
-_OPEN = 8  # large members whose cursors get a full share of the budget
+_SHARE = CURSOR_BUDGET // 8  # what the cursors of a large member may hold; more where it needs more for two
 _KNOWN = 1 << 16  # stored members whose place is remembered
 _LOCKS = 64
 
@@ -40,7 +42,7 @@ class ZipMembers:
         self._stream, self._cache, self._settings = stream, cache, settings
         self._checker = Checker(settings.salvage)
         self._places: dict[int, int] = {}  # where the data of a stored member begins, by row
-        self._large: OrderedDict[int, tuple[DecodedStream, int]] = OrderedDict()  # with what its cursors hold
+        self._large: OrderedDict[int, tuple[DecodedStream, MemberStream | DeflatedStream]] = OrderedDict()
         self._lock = threading.Lock()  # of _large; never held while anything is read
         self._decoding = [threading.Lock() for _ in range(_LOCKS)]  # of small members, shared by their rows
 
@@ -131,13 +133,20 @@ class ZipMembers:
             if known is not None:
                 self._large.move_to_end(row)
                 return known[0]
-        share = CURSOR_BUDGET // _OPEN
-        stream = MemberStream(self._stream, member, row, size, self._settings, self._checker)
-        opened = DecodedStream(stream, self._cache, -1 - row, budget=share)
+        stream = self._seekable(member, row, size)
+        opened = DecodedStream(stream, self._cache, -1 - row, budget=_SHARE)
         with self._lock:
-            found, _cost = self._large.setdefault(row, (opened, max(share, 2 * stream.cursor_bytes)))
-            while (
-                len(self._large) > 1 and sum(cost for _stream, cost in self._large.values()) > CURSOR_BUDGET
-            ):
+            found, _stream = self._large.setdefault(row, (opened, stream))
+            while len(self._large) > 1 and sum(_cost(one) for _, one in self._large.values()) > CURSOR_BUDGET:
                 self._large.popitem(last=False)
         return found
+
+    def _seekable(self, member: PackedMember, row: int, size: int) -> MemberStream | DeflatedStream:
+        if member.method == records.DEFLATE and not member.flags & KEPT_ENCRYPTED and size >= SEEKABLE:
+            return DeflatedStream(self._stream, member, row, size, self._checker)
+        return MemberStream(self._stream, member, row, size, self._settings, self._checker)
+
+
+def _cost(stream: MemberStream | DeflatedStream) -> int:
+    """Bytes that a large member takes while it is open."""
+    return max(_SHARE, 2 * stream.cursor_bytes) + stream.held
