@@ -60,6 +60,8 @@ class Archive:
             raise IndexDamagedError("the index lacks its spool")
         self.stream = self._open_streams(index, settings)
         self._members = self._open_members(settings) if self.image.has_members else None
+        if self._members is not None and settings.password is not None:
+            self._members.try_password(self.image.members())
 
     def _open_streams(self, index: Index, settings: Settings) -> Stream:
         source: Source = self.source

@@ -173,6 +173,10 @@ class Members(Protocol):
         DamagedError (too few bytes, a wrong checksum), UnsupportedError (its method), PasswordError, OSError."""
         ...
 
+    def try_password(self, members: Iterable[PackedMember], /) -> None:
+        """Raises PasswordError where the password in the settings is clearly not theirs."""
+        ...
+
 
 class Format(Protocol):
     """One archive format."""

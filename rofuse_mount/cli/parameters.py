@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import os
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import click
 
@@ -14,6 +15,7 @@ from rofuse_formats import Limits, ScanOptions, Settings
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _SIZE = re.compile(r"(\d+)\s*([kKmMgGtT]?)(?:i?[bB])?", re.ASCII)
+_LONGEST_PASSWORD = 1 << 16
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 
 
@@ -42,6 +44,18 @@ def _code_page(context: click.Context, parameter: click.Parameter, name: str | N
         raise click.BadParameter(f"{name!r} is no encoding of text that is known here") from error
 
 
+def _password_of_file(
+    context: click.Context, parameter: click.Parameter, file: IO[bytes] | None
+) -> bytes | None:
+    if file is None:
+        return None
+    return file.readline(_LONGEST_PASSWORD).rstrip(b"\r\n")
+
+
+def _password_of_terminal(context: click.Context, parameter: click.Parameter, wanted: bool) -> bytes | None:
+    return os.fsencode(str(click.prompt("Password", hide_input=True, err=True))) if wanted else None
+
+
 def source_options(function: _Function) -> _Function:
     """Adds the options that say how a source is read; ``settings`` makes of them what the library takes."""
     limits = Limits()
@@ -54,6 +68,19 @@ def source_options(function: _Function) -> _Function:
                 metavar="NAME",
                 callback=_code_page,
                 help="zip: the code page of names that do not say theirs, as cp437 or shift_jis [detected].",
+            ),
+            click.option(
+                "--password-file",
+                type=click.File("rb"),
+                callback=_password_of_file,
+                metavar="FILE",
+                help="zip: the password is the first line of this file.",
+            ),
+            click.option(
+                "--password",
+                is_flag=True,
+                callback=_password_of_terminal,
+                help="zip: ask for the password.",
             ),
             click.option(
                 "--max-window",
@@ -104,4 +131,5 @@ def settings(options: dict[str, Any]) -> Settings:
         spool=not options["no_spool"],
         spool_limit=options["spool_limit"],
         salvage=options["salvage"],
+        password=options["password_file"] if options["password_file"] is not None else options["password"],
     )

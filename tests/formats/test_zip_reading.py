@@ -215,8 +215,8 @@ def test_unknown_methods_are_listed_and_counted() -> None:
         archive(Member(b"a", b"xyz", 98, b"?"), Member(b"b", b"xyz", 98, b"?"), Member(b"c", b"xyz", 1, b"?"))
     )
     assert found.report.warnings == [
-        "1 files are compressed by method 1 (shrink): they cannot be read",
-        "2 files are compressed by method 98 (ppmd): they cannot be read",
+        "1 file is compressed by method 1 (shrink): not to be read",
+        "2 files are compressed by method 98 (ppmd): not to be read",
     ]
     with pytest.raises(UnsupportedError, match="ppmd"):
         content(found, b"a")

@@ -10,9 +10,16 @@ from rofuse_formats import Archive, Limits, ScanOptions, Settings
 from rofuse_formats.source import FileSource
 
 
-def opened(data: bytes, *, encoding: str | None = None, salvage: bool = False, **limits: int) -> Archive:
+def opened(
+    data: bytes,
+    *,
+    encoding: str | None = None,
+    salvage: bool = False,
+    password: bytes | None = None,
+    **limits: int,
+) -> Archive:
     """An archive of these bytes, indexed in memory."""
-    settings = Settings(ScanOptions(encoding=encoding), Limits(**limits), salvage=salvage)
+    settings = Settings(ScanOptions(encoding=encoding), Limits(**limits), salvage=salvage, password=password)
     with tempfile.NamedTemporaryFile(prefix="zip-") as file:
         file.write(data)
         file.flush()

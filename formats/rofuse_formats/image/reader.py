@@ -157,6 +157,10 @@ class Image:
         at, packed, crc, method, flags = self._members
         return PackedMember(at[row], packed[row], crc[row], method[row], flags[row])
 
+    def members(self) -> Iterator[PackedMember]:
+        """All rows of these members."""
+        return map(PackedMember._make, zip(*self._members, strict=True))
+
     def xattrs(self, node: int) -> list[tuple[bytes, bytes]]:
         """Extended attributes as (name, value), in the order of their names."""
         nodes, names, values = self._xattrs

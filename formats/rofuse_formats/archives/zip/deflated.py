@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 from rofuse_formats.archives.zip import methods
 from rofuse_formats.archives.zip.local import matching
-from rofuse_formats.archives.zip.member import Checker, MemberCursor
+from rofuse_formats.archives.zip.member import Check, Checker, MemberCursor
 from rofuse_formats.deflate import libz
 from rofuse_formats.deflate.decoding import Decoding
 from rofuse_formats.deflate.feed import Feed
@@ -58,11 +58,12 @@ class DeflatedStream:
 
     def cursor(self, point: int) -> MemberCursor:
         if point == 0:
-            return MemberCursor(self._from_beginning(), 0, self.size, self._row, self._crc, self._checker)
+            check = Check(self._checker, self._row, self._crc)
+            return MemberCursor(self._from_beginning(), 0, self.size, check)
         found = self._made.made[point]
         window = found.window.unpack() if found.window else b""
         reader = Reader(self._feed(), found.offset, window)
-        return MemberCursor(reader, found.decoded, self.size, self._row, None, self._checker)
+        return MemberCursor(reader, found.decoded, self.size, None)
 
     def _feed(self) -> Feed:
         return Feed(self._source, self._end, largest=_LARGEST_READ)

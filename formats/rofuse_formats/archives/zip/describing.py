@@ -162,6 +162,10 @@ class Describer:
                 f"names that do not say their encoding are read as {self._names.encoding}; --encoding says another one"
             )
         if self._encrypted:
-            warn(f"{self._encrypted} files are encrypted: they cannot be read")
+            warn(f"{_files(self._encrypted)} encrypted: read with --password-file or --password")
         for method, count in sorted(self._methods.items()):
-            warn(f"{count} files are compressed by {records.method_name(method)}: they cannot be read")
+            warn(f"{_files(count)} compressed by {records.method_name(method)}: not to be read")
+
+
+def _files(count: int) -> str:
+    return "1 file is" if count == 1 else f"{count} files are"

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rofuse_formats.archives.zip import methods
+from rofuse_formats.archives.zip.encryption import decrypted
 from rofuse_formats.archives.zip.local import KEPT_ENCRYPTED, KEPT_STRONG, matching
+from rofuse_formats.archives.zip.methods import Input
 from rofuse_formats.entry import PackedMember
-from rofuse_formats.errors import DamagedError, PasswordError, UnsupportedError
+from rofuse_formats.errors import DamagedError, UnsupportedError
 from rofuse_formats.settings import Settings
 from rofuse_formats.source import Source
 
@@ -27,11 +29,17 @@ class Checker:
         if row in self._failed:
             raise DamagedError("its data failed its check; --salvage reads it all the same")
 
-    def check(self, row: int, found: int, expected: int) -> None:
-        """Raises DamagedError where the CRC-32 of a member's bytes is another than it should be."""
-        if found != expected and not self._salvage:
+    def check(self, row: int, found: int, expected: int | None, feed: Input | None = None) -> None:
+        """Raises DamagedError where the CRC-32 of a member's bytes is another than it should be, if there is one, or
+        where its packed bytes, of which all were read, say that they are not what they were."""
+        if self._salvage:
+            return
+        if expected is not None and found != expected:
             self._failed.add(row)
             raise DamagedError(f"its data failed its check: CRC-32 {found:08x} instead of {expected:08x}")
+        if feed is not None and not feed.finish():
+            self._failed.add(row)
+            raise DamagedError("its data failed its check: the authentication code of its encryption")
 
 
 def _crc32() -> Callable[..., int]:
@@ -42,14 +50,14 @@ def _crc32() -> Callable[..., int]:
     return crc32
 
 
-def opened(source: Source, member: PackedMember, settings: Settings) -> tuple[methods.Input, int, int | None]:
+def opened(source: Source, member: PackedMember, settings: Settings) -> tuple[Input, int, int | None]:
     """A member's packed bytes, the method that they are packed by, and the checksum of what is in them if there is one.
     Raises DamagedError, PasswordError, UnsupportedError, OSError."""
     if member.flags & KEPT_STRONG:
         raise UnsupportedError("is encrypted in a way that is not supported")
-    if member.flags & KEPT_ENCRYPTED:
-        raise PasswordError("is encrypted, and no password was given")
     found = matching(source, member)
+    if member.flags & KEPT_ENCRYPTED:
+        return decrypted(source, member, found, settings.password)
     return methods.Feed(source, found.data, found.data + member.packed), member.method, member.crc
 
 
@@ -72,26 +80,32 @@ class MemberStream:
     def cursor(self, point: int) -> MemberCursor:
         feed, method, crc = opened(self._source, self._member, self._settings)
         decoder = methods.decoder(method, feed, self.size, self._member.flags, self._settings.limits)
-        return MemberCursor(decoder, 0, self.size, self._row, crc, self._checker)
+        check = Check(self._checker, self._row, crc, feed)
+        return MemberCursor(decoder, 0, self.size, check)
+
+
+class Check:
+    """The checks of one member, by who reads all of it from the beginning."""
+
+    def __init__(self, checker: Checker, row: int, crc: int | None, feed: Input | None = None) -> None:
+        self._checker, self._row, self._expected, self._feed = checker, row, crc, feed
+        self._crc = 0
+
+    def add(self, data: bytes) -> None:
+        if self._expected is not None:
+            self._crc = self._checker.crc(data, self._crc)
+
+    def finish(self) -> None:
+        """Raises DamagedError."""
+        self._checker.check(self._row, self._crc, self._expected, self._feed)
 
 
 class MemberCursor:
-    """The codec contract's Cursor. With a ``crc``, it compares checksums at the member's end; it must then have started
-    at its beginning."""
+    """The codec contract's Cursor. Where it starts at a member's beginning, it has a ``check``."""
 
-    def __init__(
-        self,
-        decoder: methods.Decoder,
-        position: int,
-        size: int,
-        row: int,
-        crc: int | None,
-        checker: Checker,
-    ) -> None:
+    def __init__(self, decoder: methods.Decoder, position: int, size: int, check: Check | None) -> None:
         self.position = position
-        self._decoder, self._size = decoder, size
-        self._row, self._expected, self._checker = row, crc, checker
-        self._crc = 0
+        self._decoder, self._size, self._check = decoder, size, check
 
     def read(self, size: int) -> bytes:
         parts = []
@@ -115,8 +129,8 @@ class MemberCursor:
             self._decoder.read(min(size, self._size - self.position)) if self.position < self._size else b""
         )
         self.position += len(data)
-        if self._expected is not None and data:
-            self._crc = self._checker.crc(data, self._crc)
+        if self._check is not None and data:
+            self._check.add(data)
             if self.position == self._size:
-                self._checker.check(self._row, self._crc, self._expected)
+                self._check.finish()
         return data

@@ -41,6 +41,11 @@ class Input(Protocol):
         TruncatedError where the archive ends before, OSError."""
         ...
 
+    def finish(self) -> bool:
+        """Reads what is left; whether all the packed bytes are what they should be, as far as they say it themselves.
+        To be called once, by who has read all that is in them."""
+        ...
+
 
 class Decoder(Protocol):
     def read(self, size: int, /) -> bytes:
@@ -65,6 +70,9 @@ class Feed:
         self._at += len(data)
         self._size = min(2 * self._size, _LARGEST_READ)
         return data
+
+    def finish(self) -> bool:
+        return True
 
 
 def decoder(method: int, feed: Input, size: int, flags: int, limits: Limits) -> Decoder:

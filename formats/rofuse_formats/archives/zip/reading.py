@@ -10,7 +10,8 @@ Rules
 - The local header is read when a member is first read: it says where the data begins, and must be of that member.
 - What failed its check is never read again, unless ``salvage`` is set.
 - No more is decoded than the size that the central directory claims.
-- Cursors and seek points of large members share ``CURSOR_BUDGET``; those used least recently are closed, one may always be open.
+- Cursors and seek points of large members share ``CURSOR_BUDGET``; those used least recently are closed, but one may be
+  open always.
 - Large stored members are not checked when they are read: their bytes never pass through here. ``verify`` does it.
 """
 
@@ -18,13 +19,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
+from itertools import islice
 
 from rofuse_formats.archives.zip import methods, records
 from rofuse_formats.archives.zip.deflated import SEEKABLE, DeflatedStream
 from rofuse_formats.archives.zip.local import KEPT_ENCRYPTED, matching
 from rofuse_formats.archives.zip.member import Checker, MemberStream, opened
 from rofuse_formats.entry import PackedMember
-from rofuse_formats.errors import DamagedError, TruncatedError
+from rofuse_formats.errors import DamagedError, FormatError, PasswordError, TruncatedError
 from rofuse_formats.limits import MIB
 from rofuse_formats.settings import Settings
 from rofuse_formats.streams import BLOCK, CURSOR_BUDGET, BlockCache, DecodedStream, Stream
@@ -35,6 +38,7 @@ SMALL = MIB
 _SHARE = CURSOR_BUDGET // 8  # what the cursors of a large member may hold; more where it needs more for two
 _KNOWN = 1 << 16  # stored members whose place is remembered
 _LOCKS = 64
+_TRIED = 8  # encrypted members, one of which must take the password
 
 
 class ZipMembers:
@@ -53,6 +57,20 @@ class ZipMembers:
         if size <= SMALL:
             return self._small(member, row, size, offset, count)
         return self._opened(member, row, size).read(offset, count)
+
+    def try_password(self, members: Iterable[PackedMember], /) -> None:
+        encrypted = (member for member in members if member.flags & KEPT_ENCRYPTED)
+        refused = None
+        for member in islice(encrypted, _TRIED):
+            try:
+                opened(self._stream, member, self._settings)
+                return
+            except PasswordError as error:
+                refused = error
+            except FormatError:
+                continue  # whoever reads it will be told
+        if refused is not None:
+            raise refused
 
     # -- stored
 
@@ -121,8 +139,7 @@ class ZipMembers:
                 parts.append(data)
                 missing -= len(data)
             data = b"".join(parts)
-        if crc is not None:
-            self._checker.check(row, self._checker.crc(data), crc)
+        self._checker.check(row, self._checker.crc(data), crc, feed)
         return data
 
     # -- large
