@@ -97,6 +97,13 @@ class Archive:
             return self._members.read(self.image.member(row), row, self.image.size[node - 1], offset, size)
         return self._pieces(node, offset, offset + size)
 
+    def check(self, node: int) -> None:
+        """Makes what checks there are of a regular file's bytes that reading them does not make. Raises as ``read``."""
+        word, size = self.image.data[node - 1], self.image.size[node - 1]
+        if word >> layout.DATA_SHIFT == layout.DATA_MEMBER and self._members is not None:
+            row = word & layout.DATA_MASK
+            self._members.check(self.image.member(row), row, size)
+
     def _stream_bytes(self, offset: int, size: int) -> list[memoryview]:
         pieces = self.stream.read(offset, size)
         if sum(map(len, pieces)) != size:  # a short answer would be read as zeros

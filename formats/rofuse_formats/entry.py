@@ -173,6 +173,11 @@ class Members(Protocol):
         DamagedError (too few bytes, a wrong checksum), UnsupportedError (its method), PasswordError, OSError."""
         ...
 
+    def check(self, member: PackedMember, row: int, size: int, /) -> None:
+        """Makes the checks of a member's bytes that ``read`` leaves out because it does not touch them. Raises as
+        ``read``."""
+        ...
+
     def try_password(self, members: Iterable[PackedMember], /) -> None:
         """Raises PasswordError where the password in the settings is clearly not theirs."""
         ...

@@ -17,8 +17,9 @@ from rofuse_formats import index as index_file
 from rofuse_formats.archives import formats
 from rofuse_formats.cache import fingerprint
 from rofuse_formats.codecs import Codec, FirstPass, codecs
-from rofuse_formats.entry import AnyFormat, RandomFormat
+from rofuse_formats.entry import RandomFormat
 from rofuse_formats.errors import DamagedError, UnknownFormatError
+from rofuse_formats.image import layout
 from rofuse_formats.image.builder import ImageBuilder
 from rofuse_formats.image.reader import Image
 from rofuse_formats.limits import MIB
@@ -95,14 +96,23 @@ def tell_untrusted(report: Report, image: Image, suspect: list[tuple[int, int]])
     count, first = 0, b""
     for path, node in image.walk():
         if stat.S_ISREG(image.mode[node - 1]) and any(
-            start < extent.offset + extent.length and extent.offset < end
-            for extent in image.extents(node)
+            start < place + length and place < end
+            for place, length in _places(image, node)
             for start, end in suspect
         ):
             count, first = count + 1, first or path
     name = first.decode("utf-8", "backslashreplace")[:200]
     whom = f"{count} files (first: {name!r}) are read as errors" if count else "no file lies there"
     report.warn(f"what failed its check is not given out: {whom}; --salvage gives it out all the same")
+
+
+def _places(image: Image, node: int) -> list[tuple[int, int]]:
+    """Where in the archive's stream a file's bytes are, packed or not."""
+    extents = image.extents(node)
+    if any(extent.stream == layout.MEMBER_STREAM for extent in extents):
+        members = (image.member(extent.offset) for extent in extents)
+        return [(member.at, member.packed) for member in members]
+    return [(extent.offset, extent.length) for extent in extents]
 
 
 def _state_now(source: FileSource) -> dict[str, Any]:
@@ -141,10 +151,12 @@ class _Indexing:
             codec = self._codec_of(head)
             if codec is None:
                 return self._scan_plain(source, head)
-            name = self._scan_decoded(source, codec)
-            if name:
-                return name
+            found = self._scan_decoded(source, codec)
+            if isinstance(found, str):
+                return found
             source = self._decoded_again(source, codec, depth, cache)
+            if found is not None:
+                return self._scan_at_random(source, found)
         raise UnknownFormatError(f"is compressed more than {_MOST_CODECS} times over")
 
     def _codec_of(self, head: bytes) -> Codec | None:
@@ -171,36 +183,40 @@ class _Indexing:
         if archive is None:
             raise UnknownFormatError("is no archive of a format known here")
         if isinstance(archive, RandomFormat):
-            watched = _WatchedSource(source, self.progress)
-            archive.scan_at_random(watched, self.builder, self.settings.scan)
-        else:
-            reader = _Watched(SourceReader(source), source.size, self.progress)
-            archive.scan(reader, self.builder, self.settings.scan)
+            return self._scan_at_random(source, archive)
+        reader = _Watched(SourceReader(source), source.size, self.progress)
+        archive.scan(reader, self.builder, self.settings.scan)
         return archive.name
 
-    def _scan_decoded(self, source: Source, codec: Codec) -> str:
-        """One pass over a compressed stream. Returns the name of the format in it, or nothing where what it holds is to
-        be read again: a further compression, or an archive that must be read at random."""
+    def _scan_at_random(self, source: Source, archive: RandomFormat) -> str:
+        archive.scan_at_random(_WatchedSource(source, self.progress), self.builder, self.settings.scan)
+        return archive.name
+
+    def _scan_decoded(self, source: Source, codec: Codec) -> str | RandomFormat | None:
+        """One pass over a compressed stream. Returns the name of the format in it; or what of it is to be read again:
+        the format of an archive that must be read at random, or None for a further compression."""
         first_pass = codec.first_pass(source, self.settings.limits)
         reader = DecodedReader(_Kept(first_pass, self.writer, len(self.codecs)))
         try:
             watched = _Watched(reader, source.size, self.progress)
             head = watched.window(0, HEAD)[0][:HEAD]
             archive = _recognise(formats(), head)
-            name = ""
             if archive is not None and not isinstance(archive, RandomFormat):
                 archive.scan(watched, self.builder, self.settings.scan)
-                name = archive.name
             size = reader.drain(lambda: self.progress(reader.position, source.size))
         finally:
             reader.close()
         self._finish_pass(codec, first_pass, size)
         self._names.append(_decoded_name(self._names[-1], codec, first_pass.name))
+        if archive is None and self._codec_of(head) is not None:
+            return None
         archive = archive or _recognise_end(reader.tail(TAIL))
-        if archive is None and self._codec_of(head) is None:
-            self._add_lone_file(size)
-            name = LONE_FILE
-        return name
+        if isinstance(archive, RandomFormat):
+            return archive
+        if archive is not None:
+            return archive.name
+        self._add_lone_file(size)
+        return LONE_FILE
 
     def _finish_pass(self, codec: Codec, first_pass: FirstPass, size: int) -> None:
         if first_pass.damages and not size:
@@ -263,7 +279,7 @@ def _recognise(candidates: dict[str, _Candidate], head: bytes) -> _Candidate | N
     return next((candidate for candidate in candidates.values() if candidate.recognise(head)), None)
 
 
-def _recognise_end(tail: bytes) -> AnyFormat | None:
+def _recognise_end(tail: bytes) -> RandomFormat | None:
     candidates = (archive for archive in formats().values() if isinstance(archive, RandomFormat))
     return next((archive for archive in candidates if archive.recognise_end(tail)), None)
 

@@ -51,6 +51,7 @@ def _file(archive: Archive, node: int) -> tuple[str, int | None]:
         while offset < size:
             for piece in archive.read(node, offset, STEP):
                 offset += len(bytes(piece))
+        archive.check(node)
     except (FormatError, OSError) as error:
         return str(error), offset
     return "", None

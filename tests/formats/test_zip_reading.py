@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+import rofuse_formats
 from rofuse_formats import Archive
 from rofuse_formats.archives.zip.reading import SMALL
 from rofuse_formats.errors import (
@@ -26,6 +27,7 @@ from rofuse_formats.errors import (
     UnsupportedError,
 )
 from rofuse_formats.limits import MIB
+from rofuse_formats.verify import verify
 from testdata.by_hand import Member, archive, central_header, end
 from testdata.workshop import noise, prose
 from tests.formats.zip_support import content, node_of, opened, piece
@@ -321,3 +323,32 @@ def test_more_members_than_16_bits_count(tmp_path: Path) -> None:
     found: Archive = opened((tmp_path / "it.zip").read_bytes())
     assert found.image.inode_count == 66_000 + 66 + 2
     assert content(found, b"last") == b"last"
+
+
+@METHODS
+def test_verify_finds_what_is_wrong(method: int) -> None:
+    members = [packed(method, LARGE[:5_000], b"good"), packed(method, LARGE, b"large")]
+    members += [corrupted(member)._replace(name=b"bad-" + member.name) for member in members]
+    found = {finding.path: finding.error for finding in verify(opened(archive(*members)))}
+    assert found[b"good"] == found[b"large"] == ""
+    assert "failed its check" in found[b"bad-good"]
+    assert "failed its check" in found[b"bad-large"]
+
+
+def test_inside_a_damaged_stream(tmp_path: Path) -> None:
+    """Members that lie in a frame whose checksum is wrong cannot be read, those behind it can."""
+    import zstandard
+
+    first, second = packed(0, noise(1, 500_000), b"first"), packed(8, LARGE[:500_000], b"second")
+    data = archive(first, second)
+    compressor = zstandard.ZstdCompressor(write_checksum=True)
+    frames = [bytearray(compressor.compress(part)) for part in (data[:400_000], data[400_000:])]
+    frames[0][-1] ^= 1
+    path = tmp_path / "it.zip.zst"
+    path.write_bytes(b"".join(frames))
+    found = rofuse_formats.open(path, keep=False)
+    assert found.compression == ["zstd"]
+    assert any("1 files (first: 'first')" in line for line in found.report.warnings)
+    assert content(found, b"second") == second.data
+    with pytest.raises(DamagedError):
+        content(found, b"first")

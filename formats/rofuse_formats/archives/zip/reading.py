@@ -58,6 +58,15 @@ class ZipMembers:
             return self._small(member, row, size, offset, count)
         return self._opened(member, row, size).read(offset, count)
 
+    def check(self, member: PackedMember, row: int, size: int, /) -> None:
+        if member.method != records.STORED or member.flags & KEPT_ENCRYPTED or size <= SMALL:
+            return  # it was checked when all of it was read
+        crc = 0
+        for offset in range(0, size, SMALL):
+            for piece in self._stored(member, row, size, offset, min(SMALL, size - offset)):
+                crc = self._checker.crc(bytes(piece), crc)
+        self._checker.check(row, crc, member.crc)
+
     def try_password(self, members: Iterable[PackedMember], /) -> None:
         encrypted = (member for member in members if member.flags & KEPT_ENCRYPTED)
         refused = None
