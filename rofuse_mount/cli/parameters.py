@@ -38,7 +38,7 @@ def _code_page(context: click.Context, parameter: click.Parameter, name: str | N
     if name is None:
         return None
     try:
-        b"".decode(name)
+        b"ab".decode(name, "replace")
         return codecs.lookup(name).name
     except LookupError as error:
         raise click.BadParameter(f"{name!r} is no encoding of text that is known here") from error

@@ -32,7 +32,7 @@ from testdata.by_hand import Member, archive, central_header, end
 from testdata.workshop import noise, prose
 from tests.formats.zip_support import content, node_of, opened, piece
 
-LARGE = prose(1, 300_000) * 8  # 2.4 MB
+LARGE = prose(1, 150_000) * 8  # 1.2 MB
 BOMB = 1 << 30
 
 
@@ -80,12 +80,12 @@ def corrupted(member: Member) -> Member:
 
 
 @METHODS
-@pytest.mark.parametrize("size", [1, 1_000, 131_072, 131_073, SMALL, SMALL + 1, len(LARGE)])
+@pytest.mark.parametrize("size", [1, 131_072, 131_073, SMALL, len(LARGE)])
 def test_any_size_at_random(method: int, size: int) -> None:
     data = LARGE[:size]
     found = opened(archive(Member(b"before", b"x"), packed(method, data)))
     chance = random.Random(size)
-    for _ in range(10):
+    for _ in range(5):
         offset, count = chance.randrange(size), chance.choice((1, 4096, 200_000))
         assert piece(found, b"file", offset, count) == data[offset : offset + count]
     assert content(found, b"file") == data
@@ -100,7 +100,7 @@ def test_many_at_once(method: int, size: int) -> None:
 
     def reader(seed: int) -> None:
         chance = random.Random(seed)
-        for _ in range(10):
+        for _ in range(5):
             offset = chance.randrange(size)
             if piece(found, b"file", offset, 10_000) != data[offset : offset + 10_000]:
                 wrong.append(offset)
@@ -114,9 +114,10 @@ def test_many_at_once(method: int, size: int) -> None:
 
 
 def test_many_large_members_share_the_cursors() -> None:
-    members = [packed(8, LARGE[number:], b"%d" % number) for number in range(20)]
+    data = deflated(LARGE)
+    members = [Member(b"%d" % number, LARGE, 8, data) for number in range(20)]
     found = opened(archive(*members))
-    for offset in (0, 1_000_000, 2_000_000):
+    for offset in (0, 600_000, 1_100_000):
         for member in members:
             assert piece(found, member.name, offset, 10) == member.data[offset : offset + 10]
 
@@ -285,7 +286,7 @@ def bomb(method: int, claimed: int) -> bytes:
     return whole[:at] + bytes(header) + end(1, len(header), at)
 
 
-def _stream(compressor: object, size: int = 128 * MIB) -> bytes:
+def _stream(compressor: object, size: int = 80 * MIB) -> bytes:
     parts = [compressor.compress(bytes(MIB)) for _ in range(size // MIB)]  # type: ignore[attr-defined]
     return b"".join(parts) + compressor.flush()  # type: ignore[attr-defined,no-any-return]
 
@@ -317,11 +318,11 @@ def test_deflate64_by_7z(tmp_path: Path) -> None:
 
 def test_more_members_than_16_bits_count(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "it.zip", "w") as file:
-        for number in range(66_000):
+        for number in range(65_540):
             file.writestr(f"{number // 1000}/{number}", b"")
         file.writestr("last", b"last")
     found: Archive = opened((tmp_path / "it.zip").read_bytes())
-    assert found.image.inode_count == 66_000 + 66 + 2
+    assert found.image.inode_count == 65_540 + 66 + 2
     assert content(found, b"last") == b"last"
 
 

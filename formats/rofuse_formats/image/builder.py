@@ -77,6 +77,7 @@ class ImageBuilder:
             "method": array("H"),
             "member_flags": array("H"),
         }
+        self._member_columns = tuple(self.member_rows.values())
         self.record_xattrs: dict[int, list[tuple[int, int]]] = {}
         self.time_rows = {"record": array("I"), "has": array("H")}  # by call, so the last of a record counts
         for name in TIMES:
@@ -102,13 +103,13 @@ class ImageBuilder:
         return layout.DATA_PIECES << layout.DATA_SHIFT | len(self.pieces) - 1
 
     def packed(self, at: int, packed: int, crc: int, method: int, flags: int, /) -> int:
-        rows = self.member_rows
-        rows["member_at"].append(at)
-        rows["packed"].append(packed)
-        rows["member_crc"].append(crc)
-        rows["method"].append(method)
-        rows["member_flags"].append(flags)
-        return layout.DATA_MEMBER << layout.DATA_SHIFT | len(rows["packed"]) - 1
+        ats, sizes, crcs, methods, flag_words = self._member_columns
+        ats.append(at)
+        sizes.append(packed)
+        crcs.append(crc)
+        methods.append(method)
+        flag_words.append(flags)
+        return layout.DATA_MEMBER << layout.DATA_SHIFT | len(ats) - 1
 
     def add(
         self, path: bytes, mode: int, owner: int, size: int, mtime: int, mtime_ns: int, data: int, /

@@ -44,7 +44,7 @@ class Names:
             self.encoding, self.guessed = detect(self._samples()), True
         try:
             return raw.decode(self.encoding)
-        except UnicodeDecodeError:
+        except UnicodeError:
             return raw.decode("utf-8", "surrogateescape")
 
 
@@ -68,7 +68,7 @@ def detect(names: Iterable[bytes]) -> str:
     try:
         sample.decode("utf-8")
         return "utf-8"
-    except UnicodeDecodeError:
+    except UnicodeError:
         return _likely(sample)
 
 

@@ -1,0 +1,83 @@
+"""Zip archives through real mounts: passwords, code pages, and the errno of what cannot be read."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import json
+import os
+from pathlib import Path
+
+from testdata.by_hand import Member, archive, cp932
+from tests.mount.command import Rofuse, rofuse
+
+__all__ = ["rofuse"]
+
+# "first\n" and "second\n" by Info-ZIP's zip 3.0: zip -X -P "a pass phrase"
+ENCRYPTED = base64.b64decode("""
+UEsDBAoACQAAAKqxblcqs0rHEgAAAAYAAAAFAAAAZmlyc3SqLVW9ulfkBLhBaPcD2lb0ur9QSwcIKrNKxxIAAAAGAAAAUEsDBAoA
+CQAAAKqxbld+wA8GEwAAAAcAAAAGAAAAc2Vjb25kxUWd9/olR35u8iLUJU//4sxF8lBLBwh+wA8GEwAAAAcAAABQSwECHgMKAAkA
+AACqsW5XKrNKxxIAAAAGAAAABQAAAAAAAAABAAAApIEAAAAAZmlyc3RQSwECHgMKAAkAAACqsW5XfsAPBhMAAAAHAAAABgAAAAAA
+AAABAAAApIFFAAAAc2Vjb25kUEsFBgAAAAACAAIAZwAAAIwAAAAAAA==
+""")
+
+
+def written(folder: Path, data: bytes) -> Path:
+    path = folder / "it.zip"
+    path.write_bytes(data)
+    return path
+
+
+def error_of(path: Path) -> int | None:
+    try:
+        path.read_bytes()
+    except OSError as error:
+        return error.errno
+    return None
+
+
+def test_the_errno_of_what_cannot_be_read(rofuse: Rofuse, folder: Path, mountpoint: Path) -> None:
+    wrong = Member(b"wrong", b"data", 0)
+    data = archive(wrong, Member(b"unknown", b"data", 98, b"?"), Member(b"good", b"data\n"))
+    data = data.replace(b"wrongdata", b"wrongDATA", 1)
+    assert rofuse(written(folder, data), mountpoint).returncode == 0
+    assert error_of(mountpoint / "wrong") == errno.EIO
+    assert error_of(mountpoint / "wrong") == errno.EIO
+    assert error_of(mountpoint / "unknown") == errno.EOPNOTSUPP
+    assert (mountpoint / "good").read_bytes() == b"data\n"
+
+
+def test_passwords(rofuse: Rofuse, folder: Path, mountpoint: Path) -> None:
+    path, password, other = written(folder, ENCRYPTED), folder / "password", folder / "other"
+    password.write_text("a pass phrase\n")
+    other.write_text("another\n")
+    assert "--password-file" in rofuse(path, mountpoint).stderr
+    assert error_of(mountpoint / "first") == errno.EACCES
+    assert rofuse("umount", "--wait", mountpoint).returncode == 0
+    assert rofuse("--password-file", other, path, mountpoint).returncode == 14
+    assert rofuse("--password-file", password, path, mountpoint).returncode == 0
+    assert (mountpoint / "first").read_bytes() == b"first\n"
+
+
+def test_code_pages(rofuse: Rofuse, folder: Path, mountpoint: Path) -> None:
+    path = written(folder, cp932())
+    assert "cp932" in rofuse(path, mountpoint).stderr
+    assert "ソース.c" in os.listdir(mountpoint)
+    assert rofuse("umount", "--wait", mountpoint).returncode == 0
+    assert rofuse("--encoding", "shift_jis", path, mountpoint).stderr == ""
+    assert "ソース.c" in os.listdir(mountpoint)
+    assert rofuse("umount", "--wait", mountpoint).returncode == 0
+    refused = rofuse("--encoding", "klingon", path, mountpoint)
+    assert refused.returncode == 2
+    assert "klingon" in refused.stderr
+    assert rofuse("--encoding", "hex", path, mountpoint).returncode == 2
+
+
+def test_verify(rofuse: Rofuse, folder: Path) -> None:
+    stored = Member(b"stored", bytes(range(256)) * 8_000, 0)
+    data = bytearray(archive(stored, Member(b"good", b"data\n")))
+    data[1_000_000] ^= 1
+    done = rofuse("verify", "--json", written(folder, bytes(data)))
+    assert done.returncode != 0
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["path"] for line in lines if not line.get("ok", True)] == ["stored"]
