@@ -114,8 +114,8 @@ def decoded_stream(
 
 class DecodedStream:
     """Random access to a compressed stream, for any number of threads. What touches ``suspect``, ranges that failed
-    their check, is an error for its reader. ``budget``: bytes that its cursors may hold,
-    where it is one of several that share."""
+    their check, is an error for its reader. ``budget``: bytes that its cursors may hold, where
+    it shares with others."""
 
     def __init__(
         self,
