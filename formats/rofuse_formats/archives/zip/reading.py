@@ -35,6 +35,10 @@ from rofuse_formats.streams import BLOCK, CURSOR_BUDGET, BlockCache, DecodedStre
 SMALL = MIB
 """Bytes of a member up to which it is decoded whole."""
 
+DEFLATE_RATIO = 1032
+"""Bytes that one of deflate can become: 258 for each two bits (RFC 1951 3.2.5). Whoever claims more lies, and need not
+be decoded up to where it shows."""
+
 _SHARE = CURSOR_BUDGET // 8  # what the cursors of a large member may hold; more where it needs more for two
 _KNOWN = 1 << 16  # stored members whose place is remembered
 _LOCKS = 64
@@ -54,6 +58,10 @@ class ZipMembers:
         self._checker.ask(row)
         if member.method == records.STORED and not member.flags & KEPT_ENCRYPTED:
             return self._stored(member, row, size, offset, count)
+        if member.method == records.DEFLATE and size > member.packed * DEFLATE_RATIO + DEFLATE_RATIO:
+            raise DamagedError(
+                f"claims to have {size} bytes, more than {member.packed} can become", member.at
+            )
         if size <= SMALL:
             return self._small(member, row, size, offset, count)
         return self._opened(member, row, size).read(offset, count)
