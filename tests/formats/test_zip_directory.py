@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import time
+import zipfile
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rofuse_formats.archives.zip import FORMAT
 from rofuse_formats.archives.zip.directory import find
@@ -128,3 +132,28 @@ def test_a_directory_cut_in_an_entry() -> None:
 def test_order_is_that_of_the_directory() -> None:
     found = opened(by_hand.archive(*(Member(name, b"x", 0) for name in (b"z", b"a", b"m"))))
     assert paths(found) == [b"z", b"a", b"m"]
+
+
+def test_a_gap_behind_the_directory() -> None:
+    at = PLAIN.index(b"PK\1\2")
+    size = PLAIN.index(b"PK\5\6") - at
+    found = opened(PLAIN[: at + size] + bytes(100) + end(2, size, at))
+    assert paths(found) == [b"one", b"two"]
+    assert found.report.lines() == []
+
+
+_NAMES = st.text(st.characters(exclude_characters="/\\\0", codec="utf-8"), min_size=1, max_size=20)
+_METHODS = st.sampled_from((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(_NAMES.filter(lambda name: name not in (".", "..")), st.tuples(st.binary(), _METHODS)))
+def test_what_the_standard_library_writes_is_read(files: dict[str, tuple[bytes, int]]) -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as written:
+        for name, (data, method) in files.items():
+            written.writestr(zipfile.ZipInfo("d/" + name), data, method)
+    found = opened(file.getvalue())
+    assert paths(found) == [b"d", *(b"d/" + name.encode() for name in files)][: len(files) + bool(files)]
+    for name, (data, _method) in files.items():
+        assert content(found, b"d/" + name.encode()) == data

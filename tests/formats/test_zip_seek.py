@@ -10,6 +10,7 @@ import zlib
 import pytest
 
 from rofuse_formats.archives.zip.deflated import SEEKABLE, DeflatedStream
+from rofuse_formats.archives.zip.local import kept_flags
 from rofuse_formats.archives.zip.member import Checker
 from rofuse_formats.entry import PackedMember
 from rofuse_formats.errors import DamagedError
@@ -29,7 +30,7 @@ def member() -> Member:
 
 def stream_of(member: Member, checker: Checker) -> DeflatedStream:
     packed = member.content()
-    place = PackedMember(0, len(packed), zlib.crc32(member.data), 8, zlib.crc32(b"file") % 4096 << 4)
+    place = PackedMember(0, len(packed), zlib.crc32(member.data), 8, kept_flags(0, b"file"))
     return DeflatedStream(MemorySource(archive(member)), place, 0, len(member.data), checker)
 
 

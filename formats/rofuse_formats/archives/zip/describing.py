@@ -7,7 +7,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from rofuse_formats.archives.zip import attributes, extra, methods, records
-from rofuse_formats.archives.zip.local import kept_flags, matching
+from rofuse_formats.archives.zip.local import KEPT_ENCRYPTED, kept_flags, matching
 from rofuse_formats.archives.zip.member import Checker
 from rofuse_formats.archives.zip.names import Names, unicode_path
 from rofuse_formats.archives.zip.times import DosTimes
@@ -125,7 +125,7 @@ class Describer:
         """A symlink's target, which is its data; nothing where the builder was told why there is none."""
         if size > TARGET_MAX or not size:
             reason = f"a symbolic link whose target is empty or over {TARGET_MAX} bytes"
-        elif place.flags & 1:
+        elif place.flags & KEPT_ENCRYPTED:
             reason = "a symbolic link that is encrypted"
         else:
             try:
@@ -143,7 +143,7 @@ class Describer:
             raise UnsupportedError("is encrypted")
         data = matching(self._source, place).data
         feed = methods.Feed(self._source, data, data + place.packed)
-        decoder = methods.decoder(place.method, feed, size, place.flags, self._builder.limits)
+        decoder = methods.decoder(place.method, feed, size, self._builder.limits)
         content = b""
         while len(content) < size:
             more = decoder.read(size - len(content))

@@ -6,7 +6,6 @@ import zlib
 from typing import NamedTuple
 
 from rofuse_formats.archives.zip.records import (
-    DESCRIBED,
     ENCRYPTED,
     LOCAL,
     LOCAL_HEADER,
@@ -17,7 +16,6 @@ from rofuse_formats.errors import DamagedError, TruncatedError
 from rofuse_formats.source import Source
 
 _GUESS = 256  # bytes read at once: the header, and as a rule its name and extra fields
-_NAME_SHIFT = 4
 
 
 class Local(NamedTuple):
@@ -55,26 +53,22 @@ def read(source: Source, at: int) -> Local:
     )
 
 
-# What the image keeps beside a member's place and sizes: of its flags those that reading needs, and twelve bits by
-# which its name is known again in the local header.
+# What the image keeps beside a member's place and sizes: two of its flags, and fourteen bits of its name's checksum by
+# which the local header is known to be its own.
 
-KEPT_ENCRYPTED, KEPT_LZMA_END_MARK, KEPT_DESCRIBED, KEPT_STRONG = 1, 2, 4, 8
+KEPT_ENCRYPTED, KEPT_STRONG = 1, 2
+NAME_SHIFT, NAME_MASK = 2, 0x3FFF
 
 
 def kept_flags(flags: int, name: bytes) -> int:
     """``PackedMember.flags`` for a member with these flags and this name as the directory has it."""
-    return (
-        flags & 3
-        | (flags & DESCRIBED) >> 1
-        | (flags & STRONG) >> 3
-        | (zlib.crc32(name) & 0xFFF) << _NAME_SHIFT
-    )
+    return flags & ENCRYPTED | (flags & STRONG) >> 5 | (zlib.crc32(name) & NAME_MASK) << NAME_SHIFT
 
 
 def matching(source: Source, member: PackedMember) -> Local:
     """A member's local header. Raises DamagedError also where it is that of another member."""
     found = read(source, member.at)
-    if kept_flags(found.flags, found.name) >> _NAME_SHIFT != member.flags >> _NAME_SHIFT:
+    if kept_flags(found.flags, found.name) >> NAME_SHIFT != member.flags >> NAME_SHIFT:
         raise DamagedError(
             f"the header at byte {member.at} has another name than the central directory", member.at
         )

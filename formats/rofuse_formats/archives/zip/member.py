@@ -79,7 +79,7 @@ class MemberStream:
 
     def cursor(self, point: int) -> MemberCursor:
         feed, method, crc = opened(self._source, self._member, self._settings)
-        decoder = methods.decoder(method, feed, self.size, self._member.flags, self._settings.limits)
+        decoder = methods.decoder(method, feed, self.size, self._settings.limits)
         check = Check(self._checker, self._row, crc, feed)
         return MemberCursor(decoder, 0, self.size, check)
 

@@ -75,13 +75,13 @@ class Feed:
         return True
 
 
-def decoder(method: int, feed: Input, size: int, flags: int, limits: Limits) -> Decoder:
-    """A decoder at the beginning of a member of ``size`` bytes. ``flags``: of its header. Raises UnsupportedError for
+def decoder(method: int, feed: Input, size: int, limits: Limits) -> Decoder:
+    """A decoder at the beginning of a member of ``size`` bytes. Raises UnsupportedError for
     a method that is not known, LimitError, MissingLibraryError, DamagedError."""
     make = _DECODERS.get(method)
     if make is None:
         raise UnsupportedError(f"is compressed by {records.method_name(method)}, which is not supported")
-    return make(feed, size, flags, limits)
+    return make(feed, size, limits)
 
 
 def cursor_bytes(method: int, feed: Input, packed: int, size: int, limits: Limits) -> int:
@@ -112,7 +112,7 @@ def _zstd_window(head: bytes) -> int:
 
 
 class _Stored:
-    def __init__(self, feed: Input, size: int, flags: int, limits: Limits) -> None:
+    def __init__(self, feed: Input, size: int, limits: Limits) -> None:
         self.read = feed.read
 
 
@@ -180,15 +180,15 @@ def inflater() -> tuple[_Decompressor, type[Exception]]:
     return igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_DEFLATE), error
 
 
-def _deflate(feed: Input, size: int, flags: int, limits: Limits) -> Decoder:
+def _deflate(feed: Input, size: int, limits: Limits) -> Decoder:
     return _Bounded(feed, *inflater())
 
 
-def _bzip2(feed: Input, size: int, flags: int, limits: Limits) -> Decoder:
+def _bzip2(feed: Input, size: int, limits: Limits) -> Decoder:
     return _Bounded(feed, bz2.BZ2Decompressor(), OSError)
 
 
-def _lzma(feed: Input, size: int, flags: int, limits: Limits) -> Decoder:
+def _lzma(feed: Input, size: int, limits: Limits) -> Decoder:
     """APPNOTE 5.8.8: version of the SDK, length of the properties, properties; then the data."""
     head = _exactly(feed, 4)
     (length,) = struct.unpack("<H", head[2:])
@@ -207,7 +207,7 @@ def _lzma(feed: Input, size: int, flags: int, limits: Limits) -> Decoder:
     return _Bounded(feed, decompressor, lzma.LZMAError)
 
 
-def _xz(feed: Input, size: int, flags: int, limits: Limits) -> Decoder:
+def _xz(feed: Input, size: int, limits: Limits) -> Decoder:
     return _Bounded(feed, _Xz(limits), lzma.LZMAError)
 
 
@@ -235,7 +235,7 @@ class _Xz:
             raise
 
 
-def _deflate64(feed: Input, size: int, flags: int, limits: Limits) -> Decoder:
+def _deflate64(feed: Input, size: int, limits: Limits) -> Decoder:
     try:
         import inflate64
     except ImportError as error:
@@ -266,7 +266,7 @@ class _Deflate64:
         return bytes(data)
 
 
-def _zstd(feed: Input, size: int, flags: int, limits: Limits) -> Decoder:
+def _zstd(feed: Input, size: int, limits: Limits) -> Decoder:
     import zstandard
 
     window = 1 << max(10, limits.max_window.bit_length() - 1)
@@ -309,7 +309,7 @@ def _too_large(limits: Limits) -> LimitError:
     )
 
 
-_DECODERS: dict[int, Callable[[Input, int, int, Limits], Decoder]] = {
+_DECODERS: dict[int, Callable[[Input, int, Limits], Decoder]] = {
     records.STORED: _Stored,
     records.DEFLATE: _deflate,
     records.DEFLATE64: _deflate64,

@@ -145,7 +145,7 @@ class ZipMembers:
 
     def _whole(self, member: PackedMember, row: int, size: int) -> bytes:
         feed, method, crc = opened(self._stream, member, self._settings)
-        decoder = methods.decoder(method, feed, size, member.flags, self._settings.limits)
+        decoder = methods.decoder(method, feed, size, self._settings.limits)
         data = decoder.read(size)
         if len(data) != size:
             parts, missing = [data], size - len(data)

@@ -35,7 +35,6 @@ LONGEST_COMMENT = 0xFFFF
 
 # flags
 ENCRYPTED = 1 << 0
-LZMA_END_MARK = 1 << 1  # of the lzma method: whether its data ends with a mark
 DESCRIBED = 1 << 3  # crc and sizes stand behind the data
 STRONG = 1 << 6
 UTF8 = 1 << 11

@@ -15,6 +15,7 @@ from zlib import crc32
 from rofuse_formats.archives.zip import directory, rebuilding
 from rofuse_formats.archives.zip.describing import Describer, Entry
 from rofuse_formats.archives.zip.extra import unix_ids
+from rofuse_formats.archives.zip.local import NAME_MASK, NAME_SHIFT
 from rofuse_formats.archives.zip.names import Names
 from rofuse_formats.archives.zip.records import (
     CENTRAL_HEADER,
@@ -60,9 +61,10 @@ class Scanner:
         names = Names(self._encoding, lambda: _unmarked_names(self.source, found))
         describer = Describer(self.source, self.builder, names, found.before)
         count, end = self._entries(found, describer)
-        if end < found.end:
+        complete = count & 0xFFFF == found.entries & 0xFFFF
+        if end < found.end and not complete:
             self._damaged(found, end)
-        elif count & 0xFFFF != found.entries & 0xFFFF:
+        elif not complete:
             self.builder.warn(
                 f"the end record tells of {found.entries} members, the central directory of {count}"
             )
@@ -130,8 +132,7 @@ class Scanner:
                         add(name, mode, owner, 0, mtime, 0, 0)
                         continue
                 elif kind == _S_IFREG:
-                    # as local.kept_flags has it
-                    kept = flags & 3 | (flags & 8) >> 1 | (crc32(name) & 0xFFF) << 4
+                    kept = (crc32(name) & NAME_MASK) << NAME_SHIFT  # as local.kept_flags has it
                     data = packed(local + before, packed_size, crc, method, kept)
                     add(name, mode, owner, size, mtime, 0, data)
                     continue
