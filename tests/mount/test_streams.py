@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import shutil
+import signal
 import subprocess
 import tarfile
 from io import BytesIO
@@ -113,7 +115,7 @@ def test_a_server_that_is_killed_leaves_the_spool_to_the_next(
     assert rofuse.indexes() == []
     for _round in range(3):
         (line,) = rofuse("status", "--json", mountpoint).stdout.splitlines()
-        subprocess.run(["kill", "-KILL", str(json.loads(line)["server_pid"])], check=True)
+        os.kill(json.loads(line)["server_pid"], signal.SIGKILL)
         shell("sh", "-c", "echo 1 > /proc/sys/vm/drop_caches")
         assert sums(mountpoint) == EXPECTED
     assert rofuse("takeover", mountpoint).returncode == 0

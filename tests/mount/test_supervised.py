@@ -307,6 +307,7 @@ def test_a_server_that_cannot_begin_again_ends_the_mount_in_the_end(
             (folder / "begun").touch()
 
     monkeypatch.setattr(supervisor_module, "_LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(supervisor_module, "_HOPELESS_SECONDS", 0.2)
     mount = supervise(Once())
     assert mount.kill_server()
     assert eventually(mount.ended)
