@@ -59,7 +59,7 @@ class Judge(NamedTuple):
                 unstated["mtime_ns"] = None  # which it does not set
             if record.kind == "dir" and path not in held:
                 record = record._replace(mode=0o755, uid=None, gid=None, mtime_ns=None)
-            tree[path] = record._replace(**unstated)  # type: ignore[arg-type]
+            tree[path] = record._replace(**unstated)  # type: ignore[arg-type]  # names chosen at run time; each may be None
         return tree
 
     def write(self, archive: Path, scratch: Path, expected: Path) -> None:

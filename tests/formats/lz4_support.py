@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import lz4.block  # type: ignore[import-untyped]
-import lz4.frame  # type: ignore[import-untyped]
+import lz4.block
+import lz4.frame
 import xxhash
 
 from rofuse_formats.codecs.lz4 import CODEC

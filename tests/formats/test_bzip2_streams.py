@@ -222,7 +222,7 @@ def test_a_pass_that_is_left_early_leaves_no_thread() -> None:
     chunks = iter(FirstPass(BytesSource(bz2.compress(DATA * 6, 1))))
     next(chunks)
     assert threading.active_count() > before
-    chunks.close()  # type: ignore[attr-defined]
+    chunks.close()  # type: ignore[attr-defined]  # typed as an iterator, and a generator
     assert threading.active_count() == before
 
 

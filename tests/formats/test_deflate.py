@@ -284,7 +284,7 @@ def test_isal_that_loses_what_is_behind_a_stream_is_not_used(monkeypatch: pytest
             return b""
 
     old = types.ModuleType("isal")
-    old.isal_zlib = types.SimpleNamespace(  # type: ignore[attr-defined]
+    vars(old)["isal_zlib"] = types.SimpleNamespace(
         error=zlib.error, decompressobj=lambda wbits: Decompressor()
     )
     monkeypatch.setitem(sys.modules, "isal", old)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from itertools import pairwise
 
-import lz4.frame  # type: ignore[import-untyped]
+import lz4.frame
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

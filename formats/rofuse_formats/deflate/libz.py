@@ -49,7 +49,8 @@ def library() -> ctypes.CDLL | None:
     for name in _names():
         try:
             found = ctypes.CDLL(name)
-            found.inflateInit2_, found.inflateReset, found.inflate, found.inflateEnd  # noqa: B018
+            for needed in ("inflateInit2_", "inflateReset", "inflate", "inflateEnd"):
+                getattr(found, needed)
             found.zlibVersion.restype = ctypes.c_char_p
         except (OSError, AttributeError):
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from rofuse_formats.limits import Limits
@@ -13,12 +14,12 @@ if TYPE_CHECKING:
     from rofuse_formats.units.first_pass import FirstPass
 
 
-class UnitCodec:
+class UnitCodec(ABC):
     """A Codec but for its name and how its streams are told."""
 
+    @abstractmethod
     def kind(self) -> Kind:
         """Imports what decodes: not before it is wanted."""
-        raise NotImplementedError
 
     def first_pass(self, source: Source, limits: Limits) -> FirstPass:
         from rofuse_formats.units.first_pass import FirstPass

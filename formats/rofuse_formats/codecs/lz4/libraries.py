@@ -30,7 +30,7 @@ class Hash(Protocol):
 def lz4_block() -> _Block:
     """Raises MissingLibraryError."""
     try:
-        import lz4.block  # type: ignore[import-untyped]
+        import lz4.block
     except ImportError as error:
         raise _missing("lz4") from error
     library: _Block = lz4.block

@@ -76,7 +76,7 @@ class Stretch:
             raise self._failure(error) from error
         # The library's stubs want an IO; its code wants an object with read().
         self._reader = decompressor.stream_reader(
-            self._input,  # type: ignore[arg-type]
+            self._input,  # type: ignore[arg-type]  # as said above
             read_size=PIECE,
             read_across_frames=dictionary is None,
         )
