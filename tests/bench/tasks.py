@@ -127,5 +127,13 @@ def _cat(root: Path, files: list[bytes], timeout: float) -> float:
 
 def _timed(command: list[str | Path], timeout: float, cwd: Path | None = None, stdin: bytes = b"") -> float:
     started = time.perf_counter()
-    subprocess.run(command, cwd=cwd, input=stdin, stdout=subprocess.DEVNULL, timeout=timeout, check=True)
+    subprocess.run(
+        command,
+        cwd=cwd,
+        input=stdin,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,  # its end tells of the program's at once: without a pipe it is asked for every 50 ms
+        timeout=timeout,
+        check=True,
+    )
     return time.perf_counter() - started
