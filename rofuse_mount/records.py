@@ -23,7 +23,7 @@ class Record:
     """Base of the records: equal and printed by their fields, in the order of ``__slots__``."""
 
     __slots__: tuple[str, ...] = ()
-    __hash__ = None  # type: ignore[assignment]  # as the language has it: equal by value and mutable, so not to be hashed
+    __hash__ = None  # type: ignore[assignment]  # None is how Python says not hashable: these are mutable
 
     def __eq__(self, other: object) -> bool:
         if other.__class__ is not self.__class__:

@@ -127,13 +127,17 @@ def _cat(root: Path, files: list[bytes], timeout: float) -> float:
 
 def _timed(command: list[str | Path], timeout: float, cwd: Path | None = None, stdin: bytes = b"") -> float:
     started = time.perf_counter()
-    subprocess.run(
+    done = subprocess.run(
         command,
         cwd=cwd,
         input=stdin,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,  # its end tells of the program's at once: without a pipe it is asked for every 50 ms
         timeout=timeout,
-        check=True,
+        check=False,
     )
-    return time.perf_counter() - started
+    seconds = time.perf_counter() - started
+    if done.returncode:
+        last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise subprocess.SubprocessError(f"{command[0]}: exit status {done.returncode}: {last}")
+    return seconds

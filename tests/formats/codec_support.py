@@ -32,7 +32,7 @@ class BytesSource:
 
 def made_by(tool: str, data: bytes, *options: str) -> bytes:
     """``data`` compressed by a command, from a pipe."""
-    if not shutil.which(tool):
+    if not shutil.which(tool):  # one of several makers of the same format, not each of which every system has
         pytest.skip(f"{tool} is not installed")
     command = [tool, "-c", *options]
     return subprocess.run(command, input=data, stdout=subprocess.PIPE, check=True).stdout

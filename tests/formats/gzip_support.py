@@ -28,7 +28,7 @@ LIBRARIES = {"zlib": inflate.ZLIB, "fastest": inflate.fastest()}
 
 def tool(name: str, data: bytes, *options: str) -> bytes:
     """``data`` compressed by a command, from a pipe."""
-    if not shutil.which(name):
+    if not shutil.which(name):  # one of several makers of gzip, not each of which every system has
         pytest.skip(f"{name} is not installed")
     return subprocess.run([name, *options], input=data, stdout=subprocess.PIPE, check=True).stdout
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import random
 import threading
+from collections.abc import Generator
 from itertools import chain, pairwise
 
 import pytest
@@ -222,7 +223,8 @@ def test_a_pass_that_is_left_early_leaves_no_thread() -> None:
     chunks = iter(FirstPass(BytesSource(bz2.compress(DATA * 6, 1))))
     next(chunks)
     assert threading.active_count() > before
-    chunks.close()  # type: ignore[attr-defined]  # typed as an iterator, and a generator
+    assert isinstance(chunks, Generator)
+    chunks.close()
     assert threading.active_count() == before
 
 

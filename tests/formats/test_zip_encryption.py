@@ -27,7 +27,7 @@ WAYS = {
 
 def made(way: str, folder: Path) -> bytes:
     command = WAYS[way]
-    if shutil.which(command[0]) is None:
+    if shutil.which(command[0]) is None:  # what runs without .ci/setup, which installs both, may lack them
         pytest.skip(f"{command[0]} is not installed")
     if "aes" in way:
         pytest.importorskip("cryptography", reason="AES needs the package cryptography")

@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -312,9 +313,15 @@ def bomb(method: int, claimed: int) -> bytes:
     return whole[:at] + bytes(header) + end(1, len(header), at)
 
 
-def _stream(compressor: object, size: int = 80 * MIB) -> bytes:
-    parts = [compressor.compress(bytes(MIB)) for _ in range(size // MIB)]  # type: ignore[attr-defined]
-    return b"".join(parts) + compressor.flush()  # type: ignore[attr-defined,no-any-return]
+class _Compressor(Protocol):
+    def compress(self, data: bytes, /) -> bytes: ...
+
+    def flush(self) -> bytes: ...
+
+
+def _stream(compressor: _Compressor, size: int = 80 * MIB) -> bytes:
+    parts = [compressor.compress(bytes(MIB)) for _ in range(size // MIB)]
+    return b"".join(parts) + compressor.flush()
 
 
 @pytest.mark.parametrize("method", [8, 12, 95])

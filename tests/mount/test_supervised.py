@@ -334,8 +334,11 @@ def test_a_take_over_leaves_the_new_servers_alone(
             # STATFS is never answered from a cache. A server that dies at it takes it along until the supervisor, which
             # we are, has it delivered again: so we must not just wait.
             with subprocess.Popen(["stat", "-f", mountpoint], stdout=subprocess.DEVNULL) as asking:
+                late = time.monotonic() + 30
                 while asking.poll() is None:
                     supervisor.turn(0.01)
+                    if time.monotonic() > late:
+                        asking.kill()
             assert asking.returncode == 0
             supervisor.turn(0.01)
             return not any(instance.pid in old for instance in supervisor.instances)

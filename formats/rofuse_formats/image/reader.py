@@ -30,7 +30,7 @@ def _column(view: memoryview, code: str) -> memoryview:
         swapped = array(code, view.tobytes())
         swapped.byteswap()
         return memoryview(swapped)
-    return view.cast(code)  # type: ignore[call-overload, no-any-return]  # typeshed wants a literal code
+    return view.cast(code)  # type: ignore[call-overload, no-any-return]  # typeshed takes literal codes only; ours are in layout's table
 
 
 class Image:

@@ -176,7 +176,7 @@ def inflater() -> tuple[_Decompressor, type[Exception]]:
         from isal import igzip_lib
     except ImportError:
         return _Zlib(), zlib.error
-    error: type[Exception] = igzip_lib.error  # type: ignore[assignment]  # its stub calls the class an instance
+    error: type[Exception] = igzip_lib.error  # type: ignore[assignment]  # isal's stub says `error: Exception`
     return igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_DEFLATE), error
 
 

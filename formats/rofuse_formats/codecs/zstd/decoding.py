@@ -74,9 +74,8 @@ class Stretch:
             )
         except zstandard.ZstdError as error:  # a dictionary that is none
             raise self._failure(error) from error
-        # The library's stubs want an IO; its code wants an object with read().
         self._reader = decompressor.stream_reader(
-            self._input,  # type: ignore[arg-type]  # as said above
+            self._input,  # type: ignore[arg-type]  # the stubs want an IO, the library only its read()
             read_size=PIECE,
             read_across_frames=dictionary is None,
         )
