@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from sys import byteorder
 from typing import NamedTuple
 
@@ -260,20 +261,21 @@ _LOW = int.from_bytes(b"\x7f" * _SAMPLES, "little")
 _HIGH = _LOW + int.from_bytes(b"\x01" * _SAMPLES, "little")
 
 
-def _high_digits(length: int, grain: int) -> bytes:
-    """A window of ``length`` bytes in which grain ``i`` consists of the high digit of ``i``.
+def _high_digits(part: bytes, length: int, grain: int) -> bytes:
+    """A dictionary of ``part`` and a window of ``length`` bytes in which grain ``i`` is the high digit of ``i``.
 
     Digits are 1 to 255, and the two of one number differ: what is copied from a window of high digits is never what
     is copied from one of low digits.
     """
-    return b"".join(bytes((digit,)) * (_DIGITS * grain) for digit in _high_range(length, grain))[:length]
+    digits = (bytes((digit,)) * (_DIGITS * grain) for digit in _high_range(length, grain))
+    return b"".join((part, *digits))[: len(part) + length]
 
 
-def _low_digits(length: int, grain: int) -> bytes:
+def _low_digits(part: bytes, length: int, grain: int) -> bytes:
     """As ``_high_digits``, of the low digits."""
-    every = b"".join(bytes((digit,)) * grain for digit in range(1, 256))
-    parts = ((every[: (high - 1) * grain], every[high * grain :]) for high in _high_range(length, grain))
-    return b"".join(part for pair in parts for part in pair)[:length]
+    every = memoryview(b"".join(bytes((digit,)) * grain for digit in range(1, 256)))
+    pairs = ((every[: (high - 1) * grain], every[high * grain :]) for high in _high_range(length, grain))
+    return b"".join((part, *chain.from_iterable(pairs)))[: len(part) + length]
 
 
 def _high_range(length: int, grain: int) -> range:
@@ -332,8 +334,8 @@ def _used_only(source: Source, boundary: Boundary, part: bytes, least: int, size
     tail = boundary.tail
     grain = max(GRAIN, -(-len(tail) // (_DIGITS * 255)))
     # One after the other: a decoder takes two windows of memory, the samples a third of one.
-    highs = list(_samples(_stretch(source, boundary, part + _high_digits(len(tail), grain), end), size))
-    lows = _samples(_stretch(source, boundary, part + _low_digits(len(tail), grain), end), size)
+    highs = list(_samples(_stretch(source, boundary, _high_digits(part, len(tail), grain), end), size))
+    lows = _samples(_stretch(source, boundary, _low_digits(part, len(tail), grain), end), size)
     pairs: set[int] = set()
     for high, low in zip(highs, lows, strict=False):
         pairs |= _marks(high, low)
