@@ -21,7 +21,7 @@ from rofuse_formats.index import Index
 from rofuse_formats.source import FileSource
 from rofuse_mount import logs, supervised
 from rofuse_mount.archive_fs import ArchiveFilesystem, OwnerOnlyFilesystem, View
-from rofuse_mount.memory import bound_heaps
+from rofuse_mount.memory import keep_one_heap
 from rofuse_mount.mounting.ending import Ending
 from rofuse_mount.records import MountOptions
 from rofuse_mount.supervisor import Post, Seat
@@ -150,7 +150,7 @@ def python_path() -> list[str]:
 
 def serve(seat: Seat, spec: Spec, filesystem: ArchiveFilesystem, **arguments: Any) -> int:
     """Serves until the mount ends; returns the process's exit status. ``arguments`` of ``supervised.serve``."""
-    bound_heaps()
+    keep_one_heap()
     ending = Ending.from_json(spec.ending)
     return supervised.serve(seat, filesystem, spec.mount_options(), ending=ending, **arguments)
 

@@ -168,7 +168,7 @@ def _index_and_exit(
     from rofuse_formats.indexing import write_index
     from rofuse_formats.spool_file import SpoolFile
     from rofuse_mount.cli.progress import Progress
-    from rofuse_mount.memory import keep_heaps
+    from rofuse_mount.memory import keep_one_heap
 
     status = 0
     progress = Progress(f"indexing {os.path.basename(os.fsdecode(source.path))}", draw)
@@ -176,7 +176,7 @@ def _index_and_exit(
         sys.setswitchinterval(
             0.0005
         )  # a decoding thread that wants to go on should not wait for the scanner's 5 ms
-        keep_heaps()
+        keep_one_heap()
         spool = SpoolFile(settings.spool_limit)
         write_index(source, fd, settings, progress, spool if settings.spool else None)
         socket.send_fds(sink, [_DONE], [spool.fd] if spool.fd >= 0 else [])

@@ -31,9 +31,11 @@ def unpack(seed: Seed) -> bytes:
 
     if zlib.crc32(seed.packed) != seed.checksum:
         raise IndexDamagedError("zstd seek index has a damaged dictionary")
-    reader = zstandard.ZstdDecompressor().stream_reader(seed.packed)
     try:
-        dictionary = reader.read(seed.size + 1)
+        # A size in the frame's header would count in place of the bound.
+        if zstandard.get_frame_parameters(seed.packed).content_size != zstandard.CONTENTSIZE_UNKNOWN:
+            raise IndexDamagedError("zstd seek index has a dictionary that is not its own")
+        dictionary = zstandard.ZstdDecompressor().decompress(seed.packed, max_output_size=seed.size)
     except zstandard.ZstdError as error:
         raise IndexDamagedError("zstd seek index has a dictionary that cannot be unpacked") from error
     if len(dictionary) != seed.size:
