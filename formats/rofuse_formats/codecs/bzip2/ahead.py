@@ -1,7 +1,8 @@
 """Decoding the blocks to come in a few threads.
 
 Strategy
-What lies between two marks that follow each other is most likely a block. It is decoded before it is asked for. What
+What lies between two marks of blocks that follow each other is most likely a block, but for the end of its stream and
+the header of the next one, where there is a header before the second mark. It is decoded before it is asked for. What
 comes of a wrong guess is thrown away, and the block in question decoded when it is its turn.
 
 Rules
@@ -18,8 +19,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import NamedTuple
 
-from rofuse_formats.codecs.bzip2.bits import BLOCK, marks
-from rofuse_formats.codecs.bzip2.block import LARGEST, LEAST, Block, decode, decode_at
+from rofuse_formats.codecs.bzip2.bits import (
+    BLOCK,
+    CHECKSUM,
+    END,
+    HEADER,
+    HEADER_SIZE,
+    MARK,
+    bits,
+    marks,
+)
+from rofuse_formats.codecs.bzip2.block import LARGEST, Block, decode, decode_at
 from rofuse_formats.source import Source
 
 MOST_THREADS = 8
@@ -69,9 +79,21 @@ class Ahead:
 
     def _guessed(self) -> Iterator[tuple[int, int]]:
         """``(start, end)`` of what may be blocks."""
-        end = self._source.size * 8
-        start, before = 0, 0
-        for offset, mark in marks(self._source, 0, end):
-            if before == BLOCK and LEAST <= offset - start <= LARGEST:
-                yield start, offset
-            start, before = offset, mark
+        start, end = 0, self._source.size * 8
+        for offset, _block in marks(self._source, 0, end, (BLOCK,)):
+            if start:
+                yield start, self._end_before(offset)
+            start = offset
+        if start:  # the last one of all
+            ends = marks(self._source, start, min(start + LARGEST + MARK, end), (END,))
+            yield start, next((offset for offset, _end in ends), end)
+
+    def _end_before(self, offset: int) -> int:
+        """Where the block ends before the one at a bit offset."""
+        header = (offset >> 3) - HEADER_SIZE
+        if not offset & 7 and HEADER.match(self._source.pread(HEADER_SIZE, header)):
+            for padding in range(8):
+                end = 8 * header - padding - CHECKSUM - MARK
+                if end > 0 and bits(self._source, end, MARK) == END:
+                    return end
+        return offset

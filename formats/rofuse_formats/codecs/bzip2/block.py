@@ -90,8 +90,12 @@ def decode(source: Source, start: int, end: int) -> Block | None:
     return Block(start, end, checksum, size, data, b"")
 
 
-def decode_at(source: Source, start: int, limit: int) -> Block:
-    """The block at a bit offset; the source counts up to bit ``limit``. Raises DamagedError, TruncatedError."""
+def decode_at(source: Source, start: int, limit: int, likely: int = 0) -> Block:
+    """The block at a bit offset; the source counts up to bit ``limit``. ``likely``: where it may end. Raises
+    DamagedError, TruncatedError."""
+    block = decode(source, start, likely) if start < likely <= limit else None
+    if block:
+        return block
     farthest = min(start + LARGEST, limit)
     guesses = marks(source, start + MARK, min(farthest + MARK, limit))
     end = next((offset for offset, _mark in guesses), farthest)

@@ -6,7 +6,7 @@ then the stream's combined checksum is verified when its end is met.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 from rofuse_formats import seek_index
@@ -28,10 +28,10 @@ def write_index(source_size: int, intact: int, size: int, points: list[Point]) -
 class Cursor:
     """The codec contract's Cursor."""
 
-    def __init__(self, source: Source, index: SeekIndex, point: Point) -> None:
+    def __init__(self, source: Source, index: SeekIndex, point: Point, likely: Mapping[int, int]) -> None:
         self.position = point.decoded
         self._size, self._intact = index.size, index.intact
-        self._pieces = _pieces(source, index.intact, point)
+        self._pieces = _pieces(source, index.intact, point, likely)
         self._piece = memoryview(b"")  # decoded, not yet read
 
     def read(self, size: int) -> bytes:
@@ -61,9 +61,9 @@ class Cursor:
         return piece
 
 
-def _pieces(source: Source, intact: int, point: Point) -> Iterator[bytes]:
+def _pieces(source: Source, intact: int, point: Point, likely: Mapping[int, int]) -> Iterator[bytes]:
     def decode(start: int) -> Block:
-        return decode_at(source, start, intact * 8)
+        return decode_at(source, start, intact * 8, likely.get(start, 0))
 
     for found in Walk(source, decode, intact, point.offset, bool(point.detail)):
         if isinstance(found, Block):
@@ -83,9 +83,11 @@ class Stream:
         _check(self._index)
         self.size = self._index.size
         self.points = [point.decoded for point in self._index.points]
+        # As a rule a block ends where the next point is: that saves the search for its end.
+        self._likely = dict(pairwise(point.offset for point in self._index.points))
 
     def cursor(self, point: int) -> Cursor:
-        return Cursor(self._source, self._index, self._index.points[point])
+        return Cursor(self._source, self._index, self._index.points[point], self._likely)
 
 
 def _check(index: SeekIndex) -> None:
