@@ -11,7 +11,7 @@ class Limits:
     All sizes are bytes. They guard, they do not tune: an ordinary archive never meets one.
     """
 
-    __slots__ = ("max_entries", "max_path", "max_window", "max_xattrs")
+    __slots__ = ("max_entries", "max_path", "max_window", "max_xattrs", "may_fork")
 
     def __init__(
         self,
@@ -20,8 +20,12 @@ class Limits:
         max_entries: int = 1 << 25,
         max_path: int = 1 << 16,
         max_xattrs: int = 1 << 16,
+        may_fork: bool = False,
     ) -> None:
         self.max_window = max_window  # the window a decoder must keep (zstd --long=27 needs 128 MiB)
         self.max_entries = max_entries
         self.max_path = max_path  # length of one member's path or link target
         self.max_xattrs = max_xattrs  # names and values of one member's extended attributes together
+        self.may_fork = (
+            may_fork  # whether indexing may use further processes; asked of who has no threads then
+        )

@@ -177,6 +177,7 @@ def _index_and_exit(
             0.0005
         )  # a decoding thread that wants to go on should not wait for the scanner's 5 ms
         keep_one_heap()
+        settings.limits.may_fork = True
         spool = SpoolFile(settings.spool_limit)
         write_index(source, fd, settings, progress, spool if settings.spool else None)
         socket.send_fds(sink, [_DONE], [spool.fd] if spool.fd >= 0 else [])

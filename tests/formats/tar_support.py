@@ -7,6 +7,7 @@ import stat
 import tarfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from rofuse_formats.archives.tar import FORMAT
 from rofuse_formats.entry import Extent, ScanOptions, Time
@@ -36,7 +37,7 @@ class Member:
 class Recorder:
     """A Builder that keeps every call."""
 
-    def __init__(self, archive: bytes = b"", **limits: int) -> None:
+    def __init__(self, archive: bytes = b"", **limits: Any) -> None:
         self.limits, self.implied_owner = Limits(**limits), 0
         self.archive = archive
         self.owners: list[tuple[int, int, bytes, bytes]] = []
@@ -148,7 +149,7 @@ class MemoryReader:
         return self.archive[base : position + need + self.more], base
 
 
-def scan(archive: bytes, *, more: int = 700, ignore_zeros: bool = False, **limits: int) -> Recorder:
+def scan(archive: bytes, *, more: int = 700, ignore_zeros: bool = False, **limits: Any) -> Recorder:
     builder = Recorder(archive, **limits)
     FORMAT.scan(MemoryReader(archive, more), builder, ScanOptions(ignore_zeros=ignore_zeros))
     return builder

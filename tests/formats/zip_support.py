@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from typing import Any
 
 import rofuse_formats
 from rofuse_formats import Archive, Limits, ScanOptions, Settings
@@ -16,7 +17,7 @@ def opened(
     encoding: str | None = None,
     salvage: bool = False,
     password: bytes | None = None,
-    **limits: int,
+    **limits: Any,
 ) -> Archive:
     """An archive of these bytes, indexed in memory."""
     settings = Settings(ScanOptions(encoding=encoding), Limits(**limits), salvage=salvage, password=password)

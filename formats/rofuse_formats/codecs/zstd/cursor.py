@@ -32,9 +32,9 @@ def unpack(seed: Seed) -> bytes:
     if zlib.crc32(seed.packed) != seed.checksum:
         raise IndexDamagedError("zstd seek index has a damaged dictionary")
     try:
-        # A size in the frame's header would count in place of the bound.
-        if zstandard.get_frame_parameters(seed.packed).content_size != zstandard.CONTENTSIZE_UNKNOWN:
-            raise IndexDamagedError("zstd seek index has a dictionary that is not its own")
+        told = zstandard.get_frame_parameters(seed.packed).content_size
+        if told not in (seed.size, zstandard.CONTENTSIZE_UNKNOWN):  # it would count in place of the bound
+            raise IndexDamagedError("zstd seek index has a dictionary of another size")
         dictionary = zstandard.ZstdDecompressor().decompress(seed.packed, max_output_size=seed.size)
     except zstandard.ZstdError as error:
         raise IndexDamagedError("zstd seek index has a dictionary that cannot be unpacked") from error

@@ -14,8 +14,9 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from functools import partial
 
-from rofuse_formats.codecs.zstd import frame, planner
+from rofuse_formats.codecs.zstd import apart, frame, planner, points
 from rofuse_formats.codecs.zstd.index import Index, write_index
 from rofuse_formats.errors import DamagedError, LimitError, TruncatedError, UnsupportedError
 from rofuse_formats.limits import MIB, Limits
@@ -98,7 +99,9 @@ class FirstPass:
         self._source = source
         self._limits = limits
         self._buffer = _Buffer(source)
-        self._planner = planner.Planner(source, spacing, free_spacing, windows_apart)
+        self._apart = apart.start(source, limits, planner.LARGEST_WINDOW)
+        make = self._apart.make_seed if self._apart else partial(points.make_seed, source)
+        self._planner = planner.Planner(make, spacing, free_spacing, windows_apart)
         self._window = 0  # the largest one met
         self._decoded = 0
         self._pending: list[bytes] = []  # decoded, not yet yielded
@@ -115,7 +118,11 @@ class FirstPass:
                 yield self._take()
             raise
         finally:
-            self._planner.join()
+            try:
+                self._planner.join()
+            finally:
+                if self._apart:
+                    self._apart.close()
         if self._pending:
             yield self._take()
         if self._doubt is not None and self._doubt < self._decoded:

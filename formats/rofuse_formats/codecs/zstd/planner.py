@@ -4,8 +4,9 @@ Strategy
 A frame's start is a free point, recorded where the last point is some MiB behind. Inside a frame, when enough has come
 out since the last point, the boundary after the block with the fewest sequences among the next ones is taken: few
 sequences are quickly followed. The output before it (kept from a window before the earliest place it can be) and
-the window's worth after it go to ``points.make_seed``, in a thread of its own: the decoder and most of that work
-release the GIL. One seed is made at a time and the next waits for it, so memory is bounded.
+the window's worth after it go to ``points.make_seed``, in a thread
+of its own or in a process (``apart``): the decoder and much of that work release the GIL. One seed is made at a time
+and the next waits for it, so memory is bounded.
 
 Rules
 - What is recorded depends on the source alone, never on which thread was faster: the index is canonical.
@@ -15,15 +16,14 @@ Rules
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 from rofuse_formats.codecs.zstd import frame, points
 from rofuse_formats.codecs.zstd.entropy import block_layout
 from rofuse_formats.codecs.zstd.index import Point
 from rofuse_formats.errors import DamagedError
 from rofuse_formats.limits import MIB
-from rofuse_formats.source import Source
 
 if TYPE_CHECKING:
     import threading
@@ -31,9 +31,13 @@ if TYPE_CHECKING:
 FREE_SPACING = 4 * MIB
 SPACING = 24 * MIB
 WINDOWS_APART = 5
-LARGEST_WINDOW = 32 * MIB  # making a point takes six windows of memory
+LARGEST_WINDOW = 32 * MIB  # making a point takes seven windows of memory
 CANDIDATES = 16  # boundaries looked at for each point: one for each MiB between points, at most so many
 REMEMBERED = 256  # blocks before a boundary that its repeated offsets may come from
+
+
+Maker: TypeAlias = Callable[[points.Boundary, Sequence[bytes], int, int], "points.Seed | None"]
+"""``points.make_seed`` but for its source."""
 
 
 class _Tail:
@@ -69,13 +73,13 @@ class _Seedling:
         self.follow.append(chunk[self.started :])
         self.started = 0
 
-    def grow(self, source: Source, size: int, end: int) -> None:
+    def grow(self, make: Maker, size: int, end: int) -> None:
         """Starts making the seed, given that blocks up to ``end`` give the first ``size`` bytes that follow."""
         import threading
 
         def work() -> None:
             try:
-                self.point.seed = points.make_seed(source, self.boundary, self.follow, size, end)
+                self.point.seed = make(self.boundary, self.follow, size, end)
             except BaseException as error:  # raised again by join
                 self.error = error
 
@@ -92,9 +96,9 @@ class _Seedling:
 class Planner:
     """Collects points. The first pass tells it of every frame, block and chunk, in order."""
 
-    def __init__(self, source: Source, spacing: int, free_spacing: int, windows_apart: int) -> None:
+    def __init__(self, make: Maker, spacing: int, free_spacing: int, windows_apart: int) -> None:
         self.points = [Point(0, 0)]
-        self._source = source
+        self._make = make
         self._spacing = spacing
         self._free_spacing = free_spacing
         self._windows_apart = windows_apart
@@ -215,7 +219,7 @@ class Planner:
         seedling.add(b"".join(pending))
         self.join()
         self._growing = seedling
-        seedling.grow(self._source, size, end)
+        seedling.grow(self._make, size, end)
 
     def _choose(self, offset: int, ahead: memoryview) -> int | None:
         """The best of the boundaries from ``offset`` on; None where the frame ends first."""

@@ -11,12 +11,14 @@ cannot refer to it. So these bytes are decoded from two *marked* windows, in whi
 is replaced by its number, written in two digits: what differs between the two outputs came from the window, and the
 two digits tell from where. All grains that nothing came from are zeroed, and the window shrinks to a tenth.
 
-Last, the same bytes are decoded from the finished dictionary and compared with what the stream itself gave. Equality
-proves the point for ever. A boundary whose proof fails is no point; it is never an error.
+Not every byte of the outputs is looked at: that would take longer than all the rest. Last, the same bytes are decoded
+from the finished dictionary and compared with what the stream itself gave. Where they differ a grain was overlooked;
+there the two outputs are looked at byte by byte, and it is tried again. Equality proves the point for ever. A boundary
+whose proof fails is no point; it is never an error.
 
 Rules
 - Blocks read here have been decoded without error, but are parsed as if they had not.
-- Memory: five windows: the tail, what follows it, a decoder's dictionary and output, and a third for the marks.
+- Memory: seven windows: the tail, what follows it, the two outputs, the dictionary twice, and the decoder's own.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ DICTIONARY_ID = 1  # any but 0
 LEAST_HUFFMAN = b"\x80\x10"  # two symbols of one bit each: fills the place where no table was sent
 FIRST_OFFSETS = (1, 4, 8)  # repeated offsets at the start of a frame
 LARGEST_ENTROPY = 4096  # bytes before a dictionary's content: more than 8 + 129 + 3 * 128 + 12
-LEVEL = 5  # of packed dictionaries; 9 saves 4 % of the index and costs as much time again
+LEVEL = 3  # of packed dictionaries; 5 saves 4 % of the index and costs as much time again
 MOST_SEQUENCES = 1 << 16  # followed for the repeated offsets of one point
 
 
@@ -162,8 +164,8 @@ class _Blocks:
         return entropy.repeated_offsets(content[start:], block.sequences, tables)
 
 
-def entropy_part(source: Source, boundary: Boundary) -> tuple[bytes, int]:
-    """A dictionary up to its content, and how many bytes of content it needs at least. Raises DamagedError."""
+def entropy_part(source: Source, boundary: Boundary) -> bytes:
+    """A dictionary up to its content. Raises DamagedError."""
     blocks = _Blocks(source)
     offsets: tuple[int, ...] = entropy.UNKNOWN
     work = 0
@@ -186,7 +188,7 @@ def entropy_part(source: Source, boundary: Boundary) -> tuple[bytes, int]:
     if tables.huffman:
         content, layout = blocks.read(tables.huffman)
         huffman = content[layout.huffman : layout.huffman + layout.huffman_size]
-    part = b"".join(
+    return b"".join(
         (
             DICTIONARY_MAGIC.to_bytes(4, "little"),
             DICTIONARY_ID.to_bytes(4, "little"),
@@ -197,7 +199,6 @@ def entropy_part(source: Source, boundary: Boundary) -> tuple[bytes, int]:
             *(offset.to_bytes(4, "little") for offset in offsets),
         )
     )
-    return part, max(offsets)
 
 
 def make_seed(
@@ -211,10 +212,15 @@ def make_seed(
     import zstandard
 
     try:
-        part, least = entropy_part(source, boundary)
-        content = _used_only(source, boundary, part, least, size, end)
-        dictionary = part + content
-        if not _proven(source, boundary, dictionary, follow, size, end):
+        part = entropy_part(source, boundary)
+        window = _Window(source, boundary, part, size, end)
+        for _ in range(TRIES):
+            dictionary = part + window.content()
+            different = _differences(source, boundary, dictionary, follow, size, end)
+            if not different:
+                break
+            window.look(different)
+        else:
             return None
     except (DamagedError, zstandard.ZstdError):
         return None
@@ -235,28 +241,49 @@ def _stretch(source: Source, boundary: Boundary, dictionary: bytes, end: int) ->
     )
 
 
-def _proven(
+def _differences(
     source: Source,
     boundary: Boundary,
     dictionary: bytes,
     follow: Sequence[bytes],
     size: int,
     end: int,
-) -> bool:
+) -> list[tuple[int, int]]:
+    """The stretches ``(start, stop)`` of the output in which it is another one than ``follow``. Raises DamagedError."""
     stretch = _stretch(source, boundary, dictionary, end)
+    found: list[tuple[int, int]] = []
+    at = 0
     for chunk in follow:
-        expected = chunk[:size]
-        if stretch.read(len(expected)) != expected:
-            return False
-        size -= len(expected)
-    return not size
+        expected = chunk[: size - at]
+        given = stretch.read(len(expected))
+        if len(given) != len(expected):
+            raise DamagedError("zstd data has changed while it was read")
+        found += ((at + start, at + stop) for start, stop in _unequal(given, expected, 0, len(given)))
+        at += len(expected)
+    if at != size:
+        raise DamagedError("zstd data has changed while it was read")
+    return found
 
 
+def _unequal(
+    one: bytes, two: bytes, start: int, stop: int, piece: int = 1 << 14
+) -> Iterator[tuple[int, int]]:
+    """Where two runs of bytes differ, as stretches of at most 256 bytes."""
+    if one[start:stop] == two[start:stop]:
+        return
+    if stop - start <= 256:
+        yield start, stop
+        return
+    for begin in range(start, stop, piece):
+        yield from _unequal(one, two, begin, min(begin + piece, stop), max(piece // 8, 256))
+
+
+TRIES = 4
 GRAIN = 64
+STEP = 12  # of the bytes that are looked at
 SHORTEST_MATCH = 3
-PIECE = SHORTEST_MATCH * (64 << 10)
 _DIGITS = 254
-_SAMPLES = PIECE // SHORTEST_MATCH
+_SAMPLES = 64 << 10  # marks found at once
 _LOW = int.from_bytes(b"\x7f" * _SAMPLES, "little")
 _HIGH = _LOW + int.from_bytes(b"\x01" * _SAMPLES, "little")
 
@@ -288,22 +315,21 @@ def _number(pair: int) -> int:
     return (high - 1) * _DIGITS + low - 1 - (low > high)
 
 
-def _samples(stretch: decoding.Stretch, size: int) -> Iterator[bytearray]:
-    """Every third of the next ``size`` bytes, in pieces."""
-    piece = bytearray(PIECE)
-    while size > 0:
-        count = stretch.readinto(piece)
+def _output(stretch: decoding.Stretch, size: int) -> bytearray:
+    """The next ``size`` bytes."""
+    output = bytearray(size)
+    view = memoryview(output)
+    while view:
+        count = stretch.readinto(view)
         if not count:
-            return
-        size -= count
-        yield piece[:count:SHORTEST_MATCH]
+            raise DamagedError("zstd data has changed while it was read")
+        view = view[count:]
+    return output
 
 
 def _marks(one: bytes | bytearray, two: bytes | bytearray) -> set[int]:
     """The pairs of bytes in which two outputs differ, as ``one << 8 | two``."""
     count = len(one)
-    if len(two) != count:
-        raise DamagedError("zstd data has changed while it was read")
     high = int.from_bytes(one, "little")
     low = int.from_bytes(two, "little")
     differ = high ^ low
@@ -329,28 +355,43 @@ def _marks(one: bytes | bytearray, two: bytes | bytearray) -> set[int]:
 _LOW_BYTE = 0 if byteorder == "little" else 1
 
 
-def _used_only(source: Source, boundary: Boundary, part: bytes, least: int, size: int, end: int) -> bytes:
-    """The window with zeros where nothing refers to, and without what lies before the first byte that is used."""
-    tail = boundary.tail
-    grain = max(GRAIN, -(-len(tail) // (_DIGITS * 255)))
-    # One after the other: a decoder takes two windows of memory, the samples a third of one.
-    highs = list(_samples(_stretch(source, boundary, _high_digits(part, len(tail), grain), end), size))
-    lows = _samples(_stretch(source, boundary, _low_digits(part, len(tail), grain), end), size)
-    pairs: set[int] = set()
-    for high, low in zip(highs, lows, strict=False):
-        pairs |= _marks(high, low)
-    used = map(_number, sorted(pairs))
-    # Matches are three bytes or more and every third byte was looked at: what was not seen of a match is at most two
-    # bytes before or after a grain that was. A match may also begin in the window's last two bytes and leave it.
-    margin = SHORTEST_MATCH - 1
-    content = bytearray(len(tail))
-    start = len(tail) - max(least, margin)
-    content[-margin:] = tail[-margin:]
-    for begin, stop in _runs(used):
-        begin, stop = max(0, begin * grain - margin), stop * grain + margin
-        content[begin:stop] = tail[begin:stop]
-        start = min(start, begin)
-    return bytes(memoryview(content)[max(0, start) :])
+class _Window:
+    """The window before a boundary, of which no more is kept than is used. Raises DamagedError."""
+
+    def __init__(self, source: Source, boundary: Boundary, part: bytes, size: int, end: int) -> None:
+        length = len(boundary.tail)
+        self._tail = boundary.tail
+        self._grain = max(GRAIN, -(-length // (_DIGITS * 255)))
+        self._used: set[int] = set()
+        windows = _high_digits(part, length, self._grain), _low_digits(part, length, self._grain)
+        high, low = (_output(_stretch(source, boundary, window, end), size) for window in windows)
+        self._high, self._low = high, low
+        self._note(high[::STEP], low[::STEP])
+
+    def look(self, stretches: Sequence[tuple[int, int]]) -> None:
+        """Takes note of where all bytes of some stretches of the output came from."""
+        self._note(
+            b"".join(self._high[start:stop] for start, stop in stretches),
+            b"".join(self._low[start:stop] for start, stop in stretches),
+        )
+
+    def _note(self, high: bytes | bytearray, low: bytes | bytearray) -> None:
+        pairs: set[int] = set()
+        for at in range(0, len(high), _SAMPLES):
+            pairs |= _marks(high[at : at + _SAMPLES], low[at : at + _SAMPLES])
+        self._used.update(map(_number, pairs))
+
+    def content(self) -> bytes:
+        """The window with zeros where nothing is known to refer to."""
+        tail, grain = self._tail, self._grain
+        last = SHORTEST_MATCH - 1  # a match may begin there and leave the window
+        content = bytearray(len(tail) - last) + tail[-last:]
+        for begin, stop in _runs(
+            sorted(self._used)
+        ):  # a match reaches up to a step beyond what was seen of it
+            begin, stop = max(0, begin * grain - STEP), stop * grain + STEP
+            content[begin:stop] = tail[begin:stop]
+        return bytes(content)
 
 
 def _runs(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
