@@ -127,7 +127,7 @@ def seeds_of(compressed: bytes, **spacings: int) -> tuple[list[points.Boundary],
     make_seed = points.make_seed
 
     def recording(
-        source: Source, boundary: points.Boundary, follow: Sequence[bytes], size: int, end: int
+        source: Source, boundary: points.Boundary, follow: Sequence[bytes | memoryview], size: int, end: int
     ) -> points.Seed | None:
         seed = make_seed(source, boundary, follow, size, end)
         boundaries.append(boundary)

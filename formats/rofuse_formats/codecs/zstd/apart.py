@@ -107,8 +107,12 @@ def _serve_and_exit(
 def _made(request: _Request, memory: mmap.mmap, source: Source) -> points.Seed | None:
     """The seed, with the length of what lies in the memory in place of it."""
     boundary = request.boundary._replace(tail=memory[: request.tail])
-    follow = memory[request.tail : request.tail + request.size]
-    seed = points.make_seed(source, boundary, [follow], request.size, request.end)
+    with memoryview(memory) as view:
+        stops = range(request.tail, request.tail + request.size, MIB)
+        follow = [view[at : min(at + MIB, stops.stop)] for at in stops]
+        seed = points.make_seed(source, boundary, follow, request.size, request.end)
+        for piece in follow:
+            piece.release()
     if not seed:
         return None
     memory[: len(seed.packed)] = bytes(seed.packed)

@@ -24,7 +24,7 @@ Rules
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from sys import byteorder
 from typing import NamedTuple
@@ -202,7 +202,7 @@ def entropy_part(source: Source, boundary: Boundary) -> bytes:
 
 
 def make_seed(
-    source: Source, boundary: Boundary, follow: Sequence[bytes], size: int, end: int
+    source: Source, boundary: Boundary, follow: Sequence[bytes | memoryview], size: int, end: int
 ) -> Seed | None:
     """The seek point at ``boundary``, or None where there can be none.
 
@@ -215,7 +215,8 @@ def make_seed(
         part = entropy_part(source, boundary)
         window = _Window(source, boundary, part, size, end)
         for _ in range(TRIES):
-            dictionary = part + window.content()
+            dictionary = b""  # the last one makes room
+            dictionary = b"".join((part, window.content()))
             different = _differences(source, boundary, dictionary, follow, size, end)
             if not different:
                 break
@@ -245,7 +246,7 @@ def _differences(
     source: Source,
     boundary: Boundary,
     dictionary: bytes,
-    follow: Sequence[bytes],
+    follow: Sequence[bytes | memoryview],
     size: int,
     end: int,
 ) -> list[tuple[int, int]]:
@@ -254,7 +255,7 @@ def _differences(
     found: list[tuple[int, int]] = []
     at = 0
     for chunk in follow:
-        expected = chunk[: size - at]
+        expected = bytes(chunk[: size - at])
         given = stretch.read(len(expected))
         if len(given) != len(expected):
             raise DamagedError("zstd data has changed while it was read")
@@ -363,10 +364,12 @@ class _Window:
         self._tail = boundary.tail
         self._grain = max(GRAIN, -(-length // (_DIGITS * 255)))
         self._used: set[int] = set()
-        windows = _high_digits(part, length, self._grain), _low_digits(part, length, self._grain)
-        high, low = (_output(_stretch(source, boundary, window, end), size) for window in windows)
-        self._high, self._low = high, low
-        self._note(high[::STEP], low[::STEP])
+
+        def output(digits: Callable[[bytes, int, int], bytes]) -> bytearray:
+            return _output(_stretch(source, boundary, digits(part, length, self._grain), end), size)
+
+        self._high, self._low = output(_high_digits), output(_low_digits)
+        self._note(self._high[::STEP], self._low[::STEP])
 
     def look(self, stretches: Sequence[tuple[int, int]]) -> None:
         """Takes note of where all bytes of some stretches of the output came from."""
@@ -381,7 +384,7 @@ class _Window:
             pairs |= _marks(high[at : at + _SAMPLES], low[at : at + _SAMPLES])
         self._used.update(map(_number, pairs))
 
-    def content(self) -> bytes:
+    def content(self) -> bytearray:
         """The window with zeros where nothing is known to refer to."""
         tail, grain = self._tail, self._grain
         last = SHORTEST_MATCH - 1  # a match may begin there and leave the window
@@ -391,7 +394,7 @@ class _Window:
         ):  # a match reaches up to a step beyond what was seen of it
             begin, stop = max(0, begin * grain - STEP), stop * grain + STEP
             content[begin:stop] = tail[begin:stop]
-        return bytes(content)
+        return content
 
 
 def _runs(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
