@@ -15,7 +15,6 @@ Rules
 
 from __future__ import annotations
 
-import mmap
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
@@ -26,6 +25,7 @@ from typing import Protocol
 from rofuse_formats.codecs import Cursor, SeekableStream
 from rofuse_formats.errors import DamagedError
 from rofuse_formats.limits import MIB
+from rofuse_formats.mapped import MappedFile
 from rofuse_formats.patches import Patch, Zeros, patched
 from rofuse_formats.source import FileSource
 from rofuse_formats.spool import Spool
@@ -55,12 +55,10 @@ class StoredStream:
 
     def __init__(self, source: FileSource) -> None:
         self.size = source.size
-        self._source = source
-        mapped = mmap.mmap(source.fd, source.size, prot=mmap.PROT_READ) if source.size else b""
-        self._view = memoryview(mapped)
+        self._source, self._mapped = source, MappedFile(source)
 
     def read(self, offset: int, size: int, /) -> list[memoryview]:
-        piece = self._view[offset : offset + size]
+        piece = self._mapped.read(offset, size)
         return [piece] if len(piece) else []
 
     def pread(self, size: int, offset: int, /) -> bytes:

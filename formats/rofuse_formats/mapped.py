@@ -1,0 +1,60 @@
+"""A file's own bytes, on their way from the page cache to the kernel's ``writev``, untouched.
+
+Strategy
+A fault in a map reads as much around itself as the device is set to read ahead: MiBs on some, for a file of a few
+bytes. So faults read nothing but their page, and what is asked for is announced: as it is, where the offset is
+anywhere; where it goes on near the end of the one before, with ever more of what comes next.
+
+Rules
+- Reads may come from any number of threads. What they tell each other of where reading goes on is a hint: none waits.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+
+from rofuse_formats.limits import MIB
+from rofuse_formats.source import FileSource
+
+NEAR = MIB
+"""Bytes between two reads that go on from each other: headers and padding lie between files."""
+FIRST, MOST = MIB // 4, 8 * MIB
+"""Bytes announced ahead of a reader that goes on."""
+_AT_ONCE = 128 << 10  # the kernel takes no more of an announcement than the device reads ahead
+
+
+class MappedFile:
+    """Of ``source``, which must stay open."""
+
+    def __init__(self, source: FileSource) -> None:
+        self._view = memoryview(b"")
+        self._source = source
+        self._end = -NEAR  # where the last read ended
+        self._told = 0  # up to where has been announced
+        self._window = 0
+        if source.size:
+            mapped = mmap.mmap(source.fd, source.size, prot=mmap.PROT_READ)
+            mapped.madvise(mmap.MADV_RANDOM)
+            self._view = memoryview(mapped)
+
+    def read(self, offset: int, size: int) -> memoryview:
+        """Bytes [offset, offset+size), fewer at the end. Not to be touched: the file may have been truncated."""
+        piece = self._view[offset : offset + size]
+        self._announce(offset, offset + len(piece))
+        return piece
+
+    def _announce(self, start: int, end: int) -> None:
+        goes_on = abs(start - self._end) <= NEAR
+        self._end = end
+        if not goes_on:
+            self._window, self._told = 0, start
+        elif end + self._window // 2 <= self._told:
+            return  # half of it is still ahead
+        else:
+            self._window = min(max(2 * self._window, FIRST), MOST)
+            start = max(start, self._told)
+        until = min(end + self._window, self._source.size)
+        for at in range(start, until, _AT_ONCE):
+            os.posix_fadvise(self._source.fd, at, min(_AT_ONCE, until - at), os.POSIX_FADV_WILLNEED)
+        self._told = until
