@@ -24,7 +24,7 @@ Rules
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from sys import byteorder
 from typing import NamedTuple
@@ -216,7 +216,7 @@ def make_seed(
         window = _Window(source, boundary, part, size, end)
         for _ in range(TRIES):
             dictionary = b""  # the last one makes room
-            dictionary = b"".join((part, window.content()))
+            dictionary = b"".join((part, window.content))
             different = _differences(source, boundary, dictionary, follow, size, end)
             if not different:
                 break
@@ -362,8 +362,11 @@ class _Window:
     def __init__(self, source: Source, boundary: Boundary, part: bytes, size: int, end: int) -> None:
         length = len(boundary.tail)
         self._tail = boundary.tail
+        last = SHORTEST_MATCH - 1  # a match may begin there and leave the window
+        self.content = bytearray(length - last) + boundary.tail[-last:]
+        """The window with zeros where nothing is known to refer to."""
+        self._seen: set[int] = set()
         self._grain = max(GRAIN, -(-length // (_DIGITS * 255)))
-        self._used: set[int] = set()
 
         def output(digits: Callable[[bytes, int, int], bytes]) -> bytearray:
             return _output(_stretch(source, boundary, digits(part, length, self._grain), end), size)
@@ -382,29 +385,9 @@ class _Window:
         pairs: set[int] = set()
         for at in range(0, len(high), _SAMPLES):
             pairs |= _marks(high[at : at + _SAMPLES], low[at : at + _SAMPLES])
-        self._used.update(map(_number, pairs))
-
-    def content(self) -> bytearray:
-        """The window with zeros where nothing is known to refer to."""
-        tail, grain = self._tail, self._grain
-        last = SHORTEST_MATCH - 1  # a match may begin there and leave the window
-        content = bytearray(len(tail) - last) + tail[-last:]
-        for begin, stop in _runs(
-            sorted(self._used)
-        ):  # a match reaches up to a step beyond what was seen of it
-            begin, stop = max(0, begin * grain - STEP), stop * grain + STEP
-            content[begin:stop] = tail[begin:stop]
-        return content
-
-
-def _runs(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """Runs of successive numbers among ascending ones, as ``(first, one past the last)``."""
-    begin = stop = -1
-    for number in numbers:
-        if number != stop:
-            if stop > 0:
-                yield begin, stop
-            begin = number
-        stop = number + 1
-    if stop > 0:
-        yield begin, stop
+        tail, content, grain = self._tail, self.content, self._grain
+        for pair in pairs - self._seen:
+            begin = _number(pair) * grain
+            start, stop = max(0, begin - STEP), begin + grain + STEP  # what was not seen of a match
+            content[start:stop] = tail[start:stop]
+        self._seen |= pairs
