@@ -7,14 +7,14 @@ import os
 import time
 from typing import TYPE_CHECKING, cast
 
-from rofuse_formats import cache, codecs
+from rofuse_formats import cache, codecs, parts
 from rofuse_formats.errors import DamagedError, IndexDamagedError
 from rofuse_formats.image import layout
 from rofuse_formats.image.reader import Image
 from rofuse_formats.index import Index
 from rofuse_formats.report import Report
 from rofuse_formats.settings import Settings
-from rofuse_formats.source import FileSource, Source
+from rofuse_formats.source import Source, StoredSource
 from rofuse_formats.spool import Spool
 from rofuse_formats.streams import BlockCache, StoredStream, Stream, decoded_stream
 
@@ -36,7 +36,7 @@ class Archive:
 
     def __init__(
         self,
-        source: FileSource,
+        source: StoredSource,
         index: Index,
         settings: Settings,
         index_path: str | None = None,
@@ -161,7 +161,7 @@ class Found:
         self.index, self.fd, self.path, self.spool = index, fd, path, spool
 
 
-def find_index(source: FileSource, settings: Settings, here: bool = False) -> Found | str:
+def find_index(source: StoredSource, settings: Settings, here: bool = False) -> Found | str:
     """The kept index of an archive; or why there is none that can be used."""
     path = cache.place(os.fsdecode(source.path), here)
     loaded = cache.load(path, source, settings.lasting())
@@ -192,7 +192,7 @@ def open(
     Raises SourceError, UnknownFormatError, DamagedError, UnsupportedError, LimitError, OSError.
     """
     settings = settings or Settings()
-    source = FileSource(path)
+    source = parts.opened(path)
     try:
         found = find_index(source, settings, here) if keep else ""
         if not isinstance(found, str):
@@ -205,7 +205,7 @@ def open(
 
 
 def _index_now(
-    source: FileSource, settings: Settings, keep: bool, here: bool, progress: Progress | None
+    source: StoredSource, settings: Settings, keep: bool, here: bool, progress: Progress | None
 ) -> Archive:
     from rofuse_formats.indexing import write_index  # a mount with a ready index starts without it
     from rofuse_formats.spool_file import SpoolFile
@@ -240,7 +240,7 @@ def open_spool(index: Index, fd: int) -> Spool | None:
         raise
 
 
-def keep_index(source: FileSource, fd: int, spool: Spool | None, place: str) -> str:
+def keep_index(source: StoredSource, fd: int, spool: Spool | None, place: str) -> str:
     """Keeps a finished index as ``place``, and its spool; returns why that failed, or nothing."""
     if spool is not None:
         fcntl.flock(spool.fd, fcntl.LOCK_SH)

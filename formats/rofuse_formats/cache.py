@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from rofuse_formats.errors import IndexDamagedError
 from rofuse_formats.index import Index
-from rofuse_formats.source import FileSource
+from rofuse_formats.source import StoredSource
 from rofuse_formats.spool import Spool
 
 BESIDE_SUFFIX = ".rofuse"
@@ -33,8 +33,9 @@ _TEMPORARY = re.compile(r"\.(\d+)\.tmp$")
 _EDGE, _SAMPLE, _SAMPLES = 1 << 16, 4096, 14
 
 
-def fingerprint(source: FileSource) -> dict[str, Any]:
-    """What tells one state of an archive from another: size, mtime, and a digest over its head, tail and samples."""
+def fingerprint(source: StoredSource) -> dict[str, Any]:
+    """What tells one state of an archive from another: size, mtime, and a digest over its head, tail and samples; of
+    one in parts, the size and mtime of each."""
     size, digest = source.size, hashlib.sha256()
     digest.update(source.pread(_EDGE, 0))
     if size > _EDGE:
@@ -42,7 +43,10 @@ def fingerprint(source: FileSource) -> dict[str, Any]:
     if size > 2 * _EDGE:
         for number in range(1, _SAMPLES + 1):
             digest.update(source.pread(_SAMPLE, size * number // (_SAMPLES + 1)))
-    return {"size": size, "mtime_ns": source.status.st_mtime_ns, "sample": digest.hexdigest()}
+    found = {"size": size, "mtime_ns": source.status.st_mtime_ns, "sample": digest.hexdigest()}
+    if len(source.files) > 1:
+        found["parts"] = [[file.size, file.status.st_mtime_ns] for file in source.files]
+    return found
 
 
 def directory() -> str:
@@ -75,7 +79,7 @@ def _place(source: str, suffix: str) -> str:
     return os.path.join(directory(), f"{name}-{hashlib.sha256(path).hexdigest()[:24]}{suffix}")
 
 
-def load(path: str, source: FileSource, options: dict[str, Any]) -> tuple[Index, int] | str:
+def load(path: str, source: StoredSource, options: dict[str, Any]) -> tuple[Index, int] | str:
     """The index at ``path`` and a descriptor of it, or in a few words why it cannot be used."""
     fd = _open(path, source)
     if isinstance(fd, str):
@@ -92,7 +96,7 @@ def load(path: str, source: FileSource, options: dict[str, Any]) -> tuple[Index,
     return reason
 
 
-def load_spool(index: Index, source: FileSource) -> Spool | str | None:
+def load_spool(index: Index, source: StoredSource) -> Spool | str | None:
     """The spool that goes with an index, locked; None where it needs none, or in a few words why it cannot be used."""
     known = index.meta.get("spool")
     if not known:
@@ -110,7 +114,7 @@ def load_spool(index: Index, source: FileSource) -> Spool | str | None:
     return spool
 
 
-def _open(path: str, source: FileSource) -> int | str:
+def _open(path: str, source: StoredSource) -> int | str:
     """A descriptor of a file that nobody else could have written, or why there is none."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -132,7 +136,7 @@ def _used(fd: int) -> None:
         pass  # another user's file, or a file system that is read-only: it will look older than it is
 
 
-def _distrust(fd: int, source: FileSource) -> str:
+def _distrust(fd: int, source: StoredSource) -> str:
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
         return "it is no regular file"
@@ -141,7 +145,7 @@ def _distrust(fd: int, source: FileSource) -> str:
     return ""
 
 
-def staleness(index: Index, source: FileSource, options: dict[str, Any]) -> str:
+def staleness(index: Index, source: StoredSource, options: dict[str, Any]) -> str:
     known = index.meta.get("source", {})
     if known.get("size") != source.size or known.get("mtime_ns") != source.status.st_mtime_ns:
         return "the archive has changed"

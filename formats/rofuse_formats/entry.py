@@ -221,6 +221,15 @@ class RandomFormat(Protocol):
         ...
 
 
+@runtime_checkable
+class SplitFormat(Protocol):
+    """What a format has besides when its archives may be split into parts that know of each other."""
+
+    def parts_before(self, source: Source, /) -> int:
+        """How many parts come before ``source``, the last one; 0 where it is all there is. Raises OSError."""
+        ...
+
+
 AnyFormat: TypeAlias = Format | RandomFormat
 
 

@@ -27,7 +27,7 @@ from rofuse_formats.errors import DamagedError
 from rofuse_formats.limits import MIB
 from rofuse_formats.mapped import MappedFile
 from rofuse_formats.patches import Patch, Zeros, patched
-from rofuse_formats.source import FileSource
+from rofuse_formats.source import StoredSource, runs
 from rofuse_formats.spool import Spool
 
 BLOCK = 1 << 17
@@ -51,15 +51,16 @@ class Stream(Protocol):
 
 
 class StoredStream:
-    """A file's own bytes, mapped."""
+    """The bytes of files themselves, mapped."""
 
-    def __init__(self, source: FileSource) -> None:
+    def __init__(self, source: StoredSource) -> None:
         self.size = source.size
-        self._source, self._mapped = source, MappedFile(source)
+        self._source, self._starts = source, source.starts
+        self._files = [MappedFile(file) for file in source.files]
 
     def read(self, offset: int, size: int, /) -> list[memoryview]:
-        piece = self._mapped.read(offset, size)
-        return [piece] if len(piece) else []
+        places = runs(self._starts, offset, min(size, self.size - offset))
+        return [self._files[number].read(at, count) for number, at, count in places]
 
     def pread(self, size: int, offset: int, /) -> bytes:
         return self._source.pread(size, offset)

@@ -13,11 +13,11 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from rofuse_formats import Archive, Settings, cache, errors
+from rofuse_formats import Archive, Settings, cache, errors, parts
 from rofuse_formats.archive import BLINK, Found, find_index, keep_index, open_spool
 from rofuse_formats.index import Index
 from rofuse_formats.limits import MIB
-from rofuse_formats.source import FileSource
+from rofuse_formats.source import FileSource, StoredSource
 from rofuse_mount.cli import outcome, parameters
 
 STANDARD_INPUT = "-"
@@ -49,7 +49,7 @@ def open_source(
     is written to a file; None: where making it took longer than a blink. Raises Failure."""
     settings = parameters.settings(options)
     try:
-        source = standard_input(settings) if path == STANDARD_INPUT else FileSource(path)
+        source = standard_input(settings) if path == STANDARD_INPUT else parts.opened(path)
         found = "an index in memory was asked for" if options["no_index"] else None
         if not source.named:
             found, keep = "standard input is indexed for this one time", False
@@ -89,7 +89,7 @@ def standard_input(settings: Settings) -> FileSource:
     return FileSource(STANDARD_INPUT, file.open(), named=False)
 
 
-def _with_kept_index(source: FileSource, settings: Settings, found: Found) -> Opened:
+def _with_kept_index(source: StoredSource, settings: Settings, found: Found) -> Opened:
     archive = Archive(source, found.index, settings, found.path, found.spool)
     if settings.strict and archive.report.damage:
         raise errors.DamagedError(*archive.report.damage[0])
@@ -104,7 +104,7 @@ def _spooled(archive: Archive) -> list[str]:
 
 
 def _with_new_index(
-    source: FileSource, settings: Settings, options: dict[str, Any], why: str, keep: bool | None
+    source: StoredSource, settings: Settings, options: dict[str, Any], why: str, keep: bool | None
 ) -> Opened:
     fd = os.memfd_create("rofuse-index", os.MFD_CLOEXEC)
     try:
@@ -131,7 +131,7 @@ def _with_new_index(
         os.close(fd)
 
 
-def _write_index(source: FileSource, fd: int, settings: Settings, *, draw: bool) -> int:
+def _write_index(source: StoredSource, fd: int, settings: Settings, *, draw: bool) -> int:
     """Has a child process write the index to ``fd``. Returns the descriptor of the spool that goes with it, -1 for
     none. Raises what the child would have raised."""
     sys.stdout.flush()
@@ -161,7 +161,7 @@ def _write_index(source: FileSource, fd: int, settings: Settings, *, draw: bool)
 
 
 def _index_and_exit(
-    source: FileSource, fd: int, settings: Settings, sink: socket.socket, draw: bool
+    source: StoredSource, fd: int, settings: Settings, sink: socket.socket, draw: bool
 ) -> NoReturn:
     import json
 
@@ -171,7 +171,7 @@ def _index_and_exit(
     from rofuse_mount.memory import keep_one_heap
 
     status = 0
-    progress = Progress(f"indexing {os.path.basename(os.fsdecode(source.path))}", draw)
+    progress = Progress(f"indexing {os.fsdecode(source.name)}", draw)
     try:
         sys.setswitchinterval(
             0.0005

@@ -81,3 +81,29 @@ def test_verify(rofuse: Rofuse, folder: Path) -> None:
     assert done.returncode != 0
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["path"] for line in lines if not line.get("ok", True)] == ["stored"]
+
+
+def test_an_archive_in_parts_outlives_its_servers(rofuse: Rofuse, folder: Path, mountpoint: Path) -> None:
+    """Each server is given all of them, and what lies at their paths meanwhile does not matter to those that serve."""
+    data = archive(Member(b"stored", bytes(range(256)) * 4_000, 0), Member(b"deflated", b"text " * 50_000))
+    parts = [folder / f"it.zip.{number:03}" for number in (1, 2, 3)]
+    for number, part in enumerate(parts):
+        part.write_bytes(data[number * 400_000 : (number + 1) * 400_000])
+    assert rofuse(parts[1], mountpoint).returncode == 0
+    stored = mountpoint / "stored"
+    assert stored.read_bytes() == bytes(range(256)) * 4_000
+    assert rofuse("takeover", mountpoint).returncode == 0
+    assert (mountpoint / "deflated").read_bytes() == b"text " * 50_000
+    parts[2].rename(folder / "other")
+    parts[2].write_bytes(b"another file")
+    refused = rofuse("takeover", mountpoint)
+    assert refused.returncode != 0
+    assert "it.zip.003" in refused.stderr
+    assert stored.read_bytes() == bytes(range(256)) * 4_000
+
+
+def test_a_missing_part(rofuse: Rofuse, folder: Path, mountpoint: Path) -> None:
+    (folder / "it.zip.002").write_bytes(b"")
+    refused = rofuse(folder / "it.zip.002", mountpoint)
+    assert refused.returncode == 11
+    assert "it.zip.001, is missing" in refused.stderr

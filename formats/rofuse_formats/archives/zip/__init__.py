@@ -12,6 +12,7 @@ Rules
 - Its permissions are Unix's where the archive has them, else what DOS attributes say: 644, or 444 for a read-only file.
 - Its time is, best first: Windows' (100 ns), Unix's, DOS's, which is taken for the machine's zone.
 - Without a central directory the archive is damaged, and shown as far as it goes.
+- The disks of a split archive are read as one source, which knows where each of them begins.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ class ZipFormat:
             at + size + records.END_RECORD.unpack_from(tail, at)[-1] == len(tail)
             for at in directory.ends(tail)
         )
+
+    def parts_before(self, source: Source, /) -> int:
+        return directory.disks_before(source)
 
     def scan_at_random(self, source: Source, builder: Builder, options: ScanOptions, /) -> None:
         Scanner(source, builder, options).run()

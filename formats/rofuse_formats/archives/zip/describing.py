@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import stat
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from rofuse_formats.archives.zip import attributes, extra, methods, records
+from rofuse_formats.archives.zip import attributes, directory, extra, methods, records
 from rofuse_formats.archives.zip.local import KEPT_ENCRYPTED, kept_flags, matching
 from rofuse_formats.archives.zip.member import Checker
 from rofuse_formats.archives.zip.names import Names, unicode_path
@@ -34,13 +35,15 @@ class Entry(NamedTuple):
     size: int
     extra: bytes
     attributes: int
+    disk: int
     at: int
-    """Of the local header, without what is before the archive."""
+    """Of the local header, on its disk, without what is before the archive."""
 
 
 class Describer:
-    def __init__(self, source: Source, builder: Builder, names: Names, before: int) -> None:
-        self._source, self._builder, self._names, self._before = source, builder, names, before
+    def __init__(self, source: Source, builder: Builder, names: Names, disks: Sequence[int]) -> None:
+        """``disks``: as a Directory has them."""
+        self._source, self._builder, self._names, self._disks = source, builder, names, disks
         self._owners: dict[tuple[int, int], int] = {}
         self._methods: Counter[int] = Counter()
         self._encrypted = 0
@@ -52,19 +55,26 @@ class Describer:
         facts = extra.Facts(entry.extra, entry.stamp)
         path = self.path(entry, facts)
         numbers = extra.widened(facts.zip64, entry.size, entry.packed, entry.at)
-        if numbers is None or numbers[2] + self._before >= _FAR:
-            self._builder.skipped(path, "sizes beyond what a file can have, or a zip64 field that lacks them")
+        at = None if numbers is None else self._place(entry, facts, numbers[2])
+        if numbers is None or at is None or at >= _FAR:
+            self._builder.skipped(
+                path, "sizes or a place beyond what there is, or a zip64 field that lacks them"
+            )
             return
-        size, packed, at = numbers
-        place = PackedMember(
-            at + self._before, packed, entry.crc, entry.method, kept_flags(entry.flags, entry.name)
-        )
+        size, packed, _at = numbers
+        place = PackedMember(at, packed, entry.crc, entry.method, kept_flags(entry.flags, entry.name))
         mode = facts.mode if facts.mode else self.modes[entry.attributes << 8 | entry.system]
         if entry.name.endswith(b"/") or path.endswith(b"/"):
             mode = attributes.as_directory(mode)
         elif size and stat.S_IFMT(mode) in _EMPTY:  # Info-ZIP says so of what it read from a pipe
             mode = stat.S_IFREG | stat.S_IMODE(mode)
         self._add(entry, facts, path, mode, size, place)
+
+    def _place(self, entry: Entry, facts: extra.Facts, at: int) -> int | None:
+        disk = entry.disk
+        if disk == records.MAX16:
+            disk = extra.widened_disk(facts.zip64, entry.size, entry.packed, entry.at)
+        return directory.place(self._disks, at, disk)
 
     def path(self, entry: Entry, facts: extra.Facts) -> bytes:
         """The member's name in UTF-8, with slashes."""

@@ -74,12 +74,12 @@ class _Described(NamedTuple):
 
 
 def rebuild(
-    source: Source, builder: Builder, encoding: str | None, known: Mapping[int, bytes] | None = None
+    source: Source, builder: Builder, encoding: str | None, known: Mapping[int | None, bytes] | None = None
 ) -> None:
     """Describes the members that are not ``known``, by place or by name. Raises DamagedError when there are none and
     none is known."""
     names = Names(encoding, lambda: _unmarked_names(source))
-    describer = Describer(source, builder, names, 0)
+    describer = Describer(source, builder, names, (0,))
     known_names = set(known.values()) if known else set()
     count = 0
     for entry, problem in members(source):
@@ -148,6 +148,7 @@ def _entry(found: Local, position: int, crc: int, packed: int, size: int) -> Ent
         packed,
         size,
         found.extra,
+        0,
         0,
         position,
     )

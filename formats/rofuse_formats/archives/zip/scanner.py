@@ -59,7 +59,7 @@ class Scanner:
             rebuilding.rebuild(self.source, self.builder, self._encoding)
             return
         names = Names(self._encoding, lambda: _unmarked_names(self.source, found))
-        describer = Describer(self.source, self.builder, names, found.before)
+        describer = Describer(self.source, self.builder, names, found.disks)
         count, end = self._entries(found, describer)
         complete = count & 0xFFFF == found.entries & 0xFFFF
         if end < found.end and not complete:
@@ -77,7 +77,7 @@ class Scanner:
         add, packed, describe = self.builder.add, self.builder.packed, describer.describe
         times, modes, owners = describer.times, describer.modes, _Owners(describer)
         fields, usual = CENTRAL_HEADER.unpack_from, _USUAL.unpack_from
-        nobody, before = self.builder.implied_owner, found.before
+        nobody, before = self.builder.implied_owner, found.disks[0]
         position, end, count = found.start, found.end, 0
         buffer, base = b"", position
         while position < end:
@@ -85,7 +85,7 @@ class Scanner:
             try:
                 (
                     signature, made, _needed, flags, method, stamp, crc, packed_size, size, name_size, extra_size,
-                    comment_size, _disk, _internal, attributes, local,
+                    comment_size, disk, _internal, attributes, local,
                 ) = fields(buffer, at)  # fmt: skip
                 name_at = at + _HEADER
                 extra_at = name_at + name_size
@@ -118,6 +118,7 @@ class Scanner:
             mode = modes[attributes << 8 | made >> 8]
             if (
                 owner >= 0
+                and not disk
                 and packed_size != MAX32
                 and size != MAX32
                 and local != MAX32
@@ -137,9 +138,8 @@ class Scanner:
                     add(name, mode, owner, size, mtime, 0, data)
                     continue
             extra = buffer[extra_at : extra_at + extra_size]
-            describe(
-                Entry(name, made >> 8, flags, method, stamp, crc, packed_size, size, extra, attributes, local)
-            )
+            sizes = crc, packed_size, size
+            describe(Entry(name, made >> 8, flags, method, stamp, *sizes, extra, attributes, disk, local))
         if end - position >= 6 and self.source.pread(4, position) == SIGNATURE:
             position += 6 + int.from_bytes(self.source.pread(2, position + 4), "little")
         return count, position
@@ -147,7 +147,10 @@ class Scanner:
     def _damaged(self, found: directory.Directory, position: int) -> None:
         """The directory cannot be read from ``position`` on: what else there is, the local headers say."""
         self.builder.damaged(f"the central directory is damaged at byte {position}", position)
-        known = {entry.at + found.before: entry.name for entry in entries(self.source, found)}
+        known = {
+            directory.place(found.disks, entry.at, entry.disk): entry.name
+            for entry in entries(self.source, found)
+        }
         rebuilding.rebuild(self.source, self.builder, self._encoding, known)
 
 
@@ -177,7 +180,7 @@ def entries(source: Source, found: directory.Directory) -> Iterator[Entry]:
         while at + _HEADER <= len(buffer):
             (
                 signature, made, _needed, flags, method, stamp, crc, packed, size, name_size, extra_size,
-                comment_size, _disk, _internal, attributes, local,
+                comment_size, disk, _internal, attributes, local,
             ) = CENTRAL_HEADER.unpack_from(buffer, at)  # fmt: skip
             name_at = at + _HEADER
             extra_at = name_at + name_size
@@ -187,7 +190,8 @@ def entries(source: Source, found: directory.Directory) -> Iterator[Entry]:
             if end > len(buffer):
                 break
             name, extra = buffer[name_at:extra_at], buffer[extra_at : extra_at + extra_size]
-            yield Entry(name, made >> 8, flags, method, stamp, crc, packed, size, extra, attributes, local)
+            sizes = crc, packed, size
+            yield Entry(name, made >> 8, flags, method, stamp, *sizes, extra, attributes, disk, local)
             at = end
         if not at:
             return
