@@ -38,7 +38,7 @@ def error_of(path: Path) -> int | None:
 
 def test_the_errno_of_what_cannot_be_read(rofuse: Rofuse, folder: Path, mountpoint: Path) -> None:
     wrong = Member(b"wrong", b"data", 0)
-    data = archive(wrong, Member(b"unknown", b"data", 98, b"?"), Member(b"good", b"data\n"))
+    data = archive(wrong, Member(b"unknown", b"data", 97, b"?"), Member(b"good", b"data\n"))
     data = data.replace(b"wrongdata", b"wrongDATA", 1)
     assert rofuse(written(folder, data), mountpoint).returncode == 0
     assert error_of(mountpoint / "wrong") == errno.EIO
