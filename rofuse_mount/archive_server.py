@@ -128,19 +128,20 @@ class Spec:
 
 
 def dump_settings(settings: Settings) -> dict[str, Any]:
+    scan = {name: getattr(settings.scan, name) for name in ScanOptions.__slots__}
+    password = settings.scan.password
     return {
-        "scan": {name: getattr(settings.scan, name) for name in ScanOptions.__slots__},
+        "scan": scan | {"password": password.decode("latin-1") if password is not None else None},
         "limits": {name: getattr(settings.limits, name) for name in Limits.__slots__},
-        "password": settings.password.decode("latin-1") if settings.password is not None else None,
         **{name: getattr(settings, name) for name in _PLAIN},
     }
 
 
 def load_settings(known: dict[str, Any]) -> Settings:
     plain = {name: known[name] for name in _PLAIN}
-    password = known["password"]
-    plain["password"] = password.encode("latin-1") if password is not None else None
-    return Settings(ScanOptions(**known["scan"]), Limits(**known["limits"]), **plain)
+    scan, password = dict(known["scan"]), known["scan"]["password"]
+    scan["password"] = password.encode("latin-1") if password is not None else None
+    return Settings(ScanOptions(**scan), Limits(**known["limits"]), **plain)
 
 
 def identity(descriptors: Iterable[int]) -> list[int]:

@@ -60,7 +60,9 @@ class Archive:
             raise IndexDamagedError("the index lacks its spool")
         self.stream = self._open_streams(index, settings)
         self._members = self._open_members(settings) if self.image.has_members else None
-        if self._members is not None and settings.password is not None:
+        if settings.scan.password is None:
+            self.report.tell_of_encryption()
+        elif self._members is not None and self.report.encrypted:
             self._members.try_password(self.image.members())
 
     def _open_streams(self, index: Index, settings: Settings) -> Stream:
@@ -172,6 +174,8 @@ def find_index(source: StoredSource, settings: Settings, here: bool = False) -> 
     reason = spool if isinstance(spool, str) else ""
     if index.meta.get("unspooled") and settings.spool:
         reason = "it was made without a spool"
+    if index.secrecy("lacks_secrets") and settings.scan.password is not None:
+        reason = "it was made without the password"
     if reason or isinstance(spool, str):
         os.close(fd)
         return reason
@@ -220,7 +224,7 @@ def _index_now(
         kept = None
         if keep and time.monotonic() - started > BLINK:
             place = cache.place(os.fsdecode(source.path), here)
-            kept = None if keep_index(source, fd, spool, place) else place
+            kept = None if keep_index(source, fd, index, spool, place) else place
         return Archive(source, index, settings, kept, spool)
     finally:
         os.close(fd)
@@ -240,8 +244,10 @@ def open_spool(index: Index, fd: int) -> Spool | None:
         raise
 
 
-def keep_index(source: StoredSource, fd: int, spool: Spool | None, place: str) -> str:
+def keep_index(source: StoredSource, fd: int, index: Index, spool: Spool | None, place: str) -> str:
     """Keeps a finished index as ``place``, and its spool; returns why that failed, or nothing."""
+    if index.secrecy("holds_secrets"):
+        return "it has what is encrypted in the archive"
     if spool is not None:
         fcntl.flock(spool.fd, fcntl.LOCK_SH)
         trouble = cache.store(spool.fd, cache.spool_place(os.fsdecode(source.path)))

@@ -149,6 +149,15 @@ class Builder(Protocol):
         """Something about the archive as a whole that its user should know. One line."""
         ...
 
+    def encrypted(self, files: int, /) -> None:
+        """So many files take a password."""
+        ...
+
+    def secret(self, told: bool, /) -> None:
+        """Something of the description itself is encrypted: it was decrypted and ``told``, and the image must not be
+        kept where it can be read without the password; or it was left out, for lack of one."""
+        ...
+
     def damaged(self, message: str, offset: int, /) -> None:
         """The archive is damaged at this offset of the decoded stream; what was added so far is intact."""
         ...
@@ -157,11 +166,14 @@ class Builder(Protocol):
 class ScanOptions:
     """What the user said about how to read an archive. A format ignores what is not its own."""
 
-    __slots__ = ("encoding", "ignore_zeros")
+    __slots__ = ("encoding", "ignore_zeros", "password")
 
-    def __init__(self, *, ignore_zeros: bool = False, encoding: str | None = None) -> None:
+    def __init__(
+        self, *, ignore_zeros: bool = False, encoding: str | None = None, password: bytes | None = None
+    ) -> None:
         self.ignore_zeros = ignore_zeros  # tar: go on after an end-of-archive mark (concatenated archives)
         self.encoding = encoding  # zip: the code page of names that do not say
+        self.password = password  # zip: of encrypted members
 
 
 class Members(Protocol):

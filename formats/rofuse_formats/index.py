@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rofuse_formats.image.columns import Piece
 
 MAGIC = b"ROFUSE\r\n"
-VERSION = 2
+VERSION = 3
 _HEADER = struct.Struct("<8sII")
 _SECTION = struct.Struct("<8sQQI4x")
 _CHECKSUM = struct.Struct("<I4x")
@@ -79,6 +79,10 @@ class Index:
         except (KeyError, ValueError) as error:
             raise IndexDamagedError(f"the index lacks its description: {error}") from error
         self.seeks = [sections[tag] for tag in sorted(sections) if tag.startswith(b"SEEK")]
+
+    def secrecy(self, word: str) -> bool:
+        """Whether its report says that it ``holds_secrets``, or ``lacks_secrets``."""
+        return bool(self.meta.get("report", {}).get(word))
 
 
 def _sections(view: memoryview, check: bool) -> dict[bytes, memoryview]:

@@ -33,6 +33,10 @@ class Opened:
     def __init__(self, archive: Archive, index: int, notes: list[str]) -> None:
         self.archive, self.index, self.notes = archive, index, notes
 
+    def close(self) -> None:
+        self.archive.close()
+        os.close(self.index)
+
     def tell(self, source: str, options: dict[str, Any]) -> None:
         """Says what is wrong with the archive, and with ``--verbose`` what was done."""
         if options["quiet"]:
@@ -40,6 +44,23 @@ class Opened:
         notes = self.notes if options["verbose"] else []
         for line in self.archive.report.lines() + notes:
             outcome.say(f"{outcome.show(source)}: {line}")
+
+
+def open_to_read(path: str, options: dict[str, Any]) -> Opened:
+    """As ``open_source``, for who will read what is in it: where that takes a password, and none was given, it is asked
+    for, and put into ``options``. No answer is an answer: what is not encrypted can be read. Raises Failure."""
+    opened = open_source(path, options)
+    unknown = options["password_file"] is None and options["password"] is None
+    if unknown and opened.archive.report.takes_password and not options["quiet"] and _is_terminal():
+        options["password"] = parameters.ask_password(f"Password for {outcome.show(path)}") or None
+        if options["password"] is not None:
+            opened.close()
+            return open_source(path, options)
+    return opened
+
+
+def _is_terminal() -> bool:
+    return os.isatty(0) and os.isatty(2)
 
 
 def open_source(
@@ -116,7 +137,7 @@ def _with_new_index(
         notes = [f"indexed in {took:.1f} s ({why})"]
         if not options["no_index"] and (took > BLINK if keep is None else keep):
             place = cache.place(os.fsdecode(source.path), options["index_here"])
-            trouble = keep_index(source, fd, spool, place)
+            trouble = keep_index(source, fd, index, spool, place)
             if trouble and keep:
                 raise outcome.Failure(f"the index cannot be kept: {outcome.show(trouble)}")
             if not trouble:

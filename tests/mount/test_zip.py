@@ -6,10 +6,12 @@ import base64
 import errno
 import json
 import os
+import pty
+import subprocess
 from pathlib import Path
 
 from testdata.by_hand import Member, archive, cp932
-from tests.mount.command import Rofuse, rofuse
+from tests.mount.command import COMMAND, Rofuse, rofuse
 
 __all__ = ["rofuse"]
 
@@ -57,6 +59,45 @@ def test_passwords(rofuse: Rofuse, folder: Path, mountpoint: Path) -> None:
     assert rofuse("--password-file", other, path, mountpoint).returncode == 14
     assert rofuse("--password-file", password, path, mountpoint).returncode == 0
     assert (mountpoint / "first").read_bytes() == b"first\n"
+
+
+def on_terminal(rofuse: Rofuse, typed: bytes, *arguments: object) -> tuple[int, str]:
+    """Exit status and what is shown, of the command on a terminal where this is typed when it asks."""
+    ours, its = pty.openpty()
+    command = [*COMMAND, *map(str, arguments)]
+    with subprocess.Popen(
+        command, stdin=its, stdout=its, stderr=its, env=rofuse.environment, start_new_session=True
+    ) as process:
+        os.close(its)
+        shown = b""
+        try:
+            while data := os.read(ours, 4096):
+                shown += data
+                if typed and shown.endswith(b": "):
+                    os.write(ours, typed)
+                    typed = b""
+        except OSError:
+            pass  # the other end is closed
+        os.close(ours)
+    return process.returncode, shown.decode()
+
+
+def test_on_a_terminal_the_password_is_asked_for(rofuse: Rofuse, folder: Path, mountpoint: Path) -> None:
+    path = written(folder, ENCRYPTED)
+    status, shown = on_terminal(rofuse, b"another\n", path, mountpoint)
+    assert status == 14
+    assert "the password is wrong" in shown
+    status, shown = on_terminal(rofuse, b"\n", path, mountpoint)
+    assert status == 0
+    assert "--password-file" in shown
+    assert error_of(mountpoint / "first") == errno.EACCES
+    assert rofuse("umount", "--wait", mountpoint).returncode == 0
+    status, shown = on_terminal(rofuse, b"a pass phrase\n", path, mountpoint)
+    assert status == 0
+    assert "phrase" not in shown
+    assert (mountpoint / "first").read_bytes() == b"first\n"
+    assert rofuse("takeover", mountpoint).returncode == 0
+    assert (mountpoint / "second").read_bytes() == b"second\n"
 
 
 def test_code_pages(rofuse: Rofuse, folder: Path, mountpoint: Path) -> None:

@@ -167,6 +167,13 @@ class ImageBuilder:
     def warn(self, message: str, /) -> None:
         self.report.warn(message)
 
+    def encrypted(self, files: int, /) -> None:
+        self.report.encrypted += files
+
+    def secret(self, told: bool, /) -> None:
+        self.report.holds_secrets |= told
+        self.report.lacks_secrets |= not told
+
     def damaged(self, message: str, offset: int, /) -> None:
         self.report.damaged(message, offset)
 

@@ -14,7 +14,7 @@ from rofuse_formats.source import JoinedSource
 from rofuse_mount import archive_server, background, mounting, runtime, supervised
 from rofuse_mount.archive_fs import ArchiveFilesystem
 from rofuse_mount.cli import fuse_options, outcome
-from rofuse_mount.cli.opening import STANDARD_INPUT, Opened, open_source
+from rofuse_mount.cli.opening import STANDARD_INPUT, Opened, open_to_read
 from rofuse_mount.cli.parameters import settings as source_settings
 from rofuse_mount.cli.parameters import source_options
 from rofuse_mount.mounting.ending import Ending
@@ -94,7 +94,7 @@ class Request:
                 raise outcome.about(self.options["log_file"], error) from error
 
     def carry_out(self) -> None:
-        opened = open_source(self.source, self.options)
+        opened = open_to_read(self.source, self.options)
         opened.tell(self.source, self.options)
         spec = self.spec(opened)
         try:

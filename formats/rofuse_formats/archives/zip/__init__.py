@@ -11,6 +11,8 @@ Rules
 - A member belongs to who its extra fields say, else to the archive file's owner.
 - Its permissions are Unix's where the archive has them, else what DOS attributes say: 644, or 444 for a read-only file.
 - Its time is, best first: Windows' (100 ns), Unix's, DOS's, which is taken for the machine's zone.
+- The targets of encrypted symlinks are read with the password, when an archive is indexed; such an index stays in
+  memory, for in a file anybody could read them who can read that, today or in an old copy, and without the password.
 - Without a central directory the archive is damaged, and shown as far as it goes.
 - The disks of a split archive are read as one source, which knows where each of them begins.
 """

@@ -50,14 +50,14 @@ def _crc32() -> Callable[..., int]:
     return crc32
 
 
-def opened(source: Source, member: PackedMember, settings: Settings) -> tuple[Input, int, int | None]:
+def opened(source: Source, member: PackedMember, password: bytes | None) -> tuple[Input, int, int | None]:
     """A member's packed bytes, the method that they are packed by, and the checksum of what is in them if there is one.
     Raises DamagedError, PasswordError, UnsupportedError, OSError."""
     if member.flags & KEPT_STRONG:
         raise UnsupportedError("is encrypted in a way that is not supported")
     found = matching(source, member)
     if member.flags & KEPT_ENCRYPTED:
-        return decrypted(source, member, found, settings.password)
+        return decrypted(source, member, found, password)
     return methods.Feed(source, found.data, found.data + member.packed), member.method, member.crc
 
 
@@ -74,11 +74,11 @@ class MemberStream:
         self.points = [0]
         self._source, self._member, self._row = source, member, row
         self._settings, self._checker = settings, checker
-        feed, method, _crc = opened(source, member, settings)
+        feed, method, _crc = opened(source, member, settings.scan.password)
         self.cursor_bytes = methods.cursor_bytes(method, feed, member.packed, size, settings.limits)
 
     def cursor(self, point: int) -> MemberCursor:
-        feed, method, crc = opened(self._source, self._member, self._settings)
+        feed, method, crc = opened(self._source, self._member, self._settings.scan.password)
         decoder = methods.decoder(method, feed, self.size, self._settings.limits)
         check = Check(self._checker, self._row, crc, feed)
         return MemberCursor(decoder, 0, self.size, check)

@@ -80,7 +80,7 @@ class ZipMembers:
         refused = None
         for member in islice(encrypted, _TRIED):
             try:
-                opened(self._stream, member, self._settings)
+                opened(self._stream, member, self._settings.scan.password)
                 return
             except PasswordError as error:
                 refused = error
@@ -144,7 +144,7 @@ class ZipMembers:
         return pieces
 
     def _whole(self, member: PackedMember, row: int, size: int) -> bytes:
-        feed, method, crc = opened(self._stream, member, self._settings)
+        feed, method, crc = opened(self._stream, member, self._settings.scan.password)
         decoder = methods.decoder(method, feed, size, self._settings.limits)
         data = decoder.read(size)
         if len(data) != size:

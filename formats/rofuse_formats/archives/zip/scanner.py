@@ -50,16 +50,16 @@ class Scanner:
 
     def __init__(self, source: Source, builder: Builder, options: ScanOptions) -> None:
         self.source, self.builder = source, builder
-        self._encoding = options.encoding
+        self._options = options
 
     def run(self) -> None:
         """Describes the whole archive. Raises DamagedError when nothing could be read."""
         found = directory.find(self.source)
         if found is None:
-            rebuilding.rebuild(self.source, self.builder, self._encoding)
+            rebuilding.rebuild(self.source, self.builder, self._options)
             return
-        names = Names(self._encoding, lambda: _unmarked_names(self.source, found))
-        describer = Describer(self.source, self.builder, names, found.disks)
+        names = Names(self._options.encoding, lambda: _unmarked_names(self.source, found))
+        describer = Describer(self.source, self.builder, names, found.disks, self._options)
         count, end = self._entries(found, describer)
         complete = count & 0xFFFF == found.entries & 0xFFFF
         if end < found.end and not complete:
@@ -151,7 +151,7 @@ class Scanner:
             directory.place(found.disks, entry.at, entry.disk): entry.name
             for entry in entries(self.source, found)
         }
-        rebuilding.rebuild(self.source, self.builder, self._encoding, known)
+        rebuilding.rebuild(self.source, self.builder, self._options, known)
 
 
 class _Owners(dict[bytes, int]):
