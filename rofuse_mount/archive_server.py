@@ -44,6 +44,7 @@ class Spec:
         "options",
         "owner_only",
         "parts",
+        "points",
         "settings",
         "source",
         "spool",
@@ -64,6 +65,7 @@ class Spec:
         self.options: dict[str, Any] = values["options"]  # arguments of MountOptions
         self.log: dict[str, Any] = values["log"]  # arguments of logs.configure; the descriptor is -1 for none
         self.workers: int = values["workers"]
+        self.points: str | None = values.get("points")  # where seek points of members are kept
         self.ending: dict[str, Any] = values.get("ending") or {}
         self.parts: list[tuple[str, int]] = [(path, fd) for path, fd in values.get("parts") or ()]
 
@@ -105,7 +107,8 @@ class Spec:
             reason = cache.staleness(index, source, settings.lasting())
             if reason:
                 raise FormatError(reason)
-        return Archive(source, index, settings, self.index_path, open_spool(index, self.spool))
+        spool = open_spool(index, self.spool)
+        return Archive(source, index, settings, self.index_path, spool, self.points)
 
     def _source(self) -> StoredSource:
         files = [FileSource(path, fd, named=self.named) for path, fd in self.files()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from rofuse_formats import cache, codecs, parts
@@ -12,6 +13,7 @@ from rofuse_formats.errors import DamagedError, IndexDamagedError
 from rofuse_formats.image import layout
 from rofuse_formats.image.reader import Image
 from rofuse_formats.index import Index
+from rofuse_formats.points_file import PointsFile
 from rofuse_formats.report import Report
 from rofuse_formats.settings import Settings
 from rofuse_formats.source import Source, StoredSource
@@ -31,7 +33,8 @@ class Archive:
     """An archive and its index. Immutable; ``read`` may be called by any number of threads.
 
     ``image``: the tree. ``report``: what was noticed when it was indexed. ``format``, ``compression`` (outermost first)
-    and ``frames`` (of each compression): what it is. ``index_path``: where the index is kept, None when only in memory.
+    and ``frames`` (of each compression): what it is. ``index_path``: where the index is kept, None when only in memory;
+    ``points_path``: where seek points are that are made later, None where they are not kept.
     """
 
     def __init__(
@@ -41,7 +44,11 @@ class Archive:
         settings: Settings,
         index_path: str | None = None,
         spool: Spool | None = None,
+        points_path: str | None = None,
     ) -> None:
+        self.log: Callable[[str], None] = lambda line: None
+        """Told, in a line, of what goes wrong besides reading."""
+        self.points_path = points_path
         self.source, self.index_path, self.index_size = source, index_path, index.size
         self.spool = spool
         self.image = Image(index.image)
@@ -59,7 +66,7 @@ class Archive:
         if bool(meta.get("spool")) != (spool is not None):
             raise IndexDamagedError("the index lacks its spool")
         self.stream = self._open_streams(index, settings)
-        self._members = self._open_members(settings) if self.image.has_members else None
+        self._members = self._open_members(index, settings) if self.image.has_members else None
         if settings.scan.password is None:
             self.report.tell_of_encryption()
         elif self._members is not None and self.report.encrypted:
@@ -75,11 +82,17 @@ class Archive:
             )
         return stream or StoredStream(self.source)
 
-    def _open_members(self, settings: Settings) -> Members:
+    def _open_members(self, index: Index, settings: Settings) -> Members:
         from rofuse_formats.archives import named  # where members are compressed by themselves
 
         packed_format = cast("PackedFormat", named(self.format))
-        return packed_format.members(self.stream, self.cache, settings)
+        kept = None
+        if self.points_path is not None and not settings.salvage:  # which checks nothing
+            kept = PointsFile(self.source, index.digest, self.points_path, self._tell)
+        return packed_format.members(self.stream, self.cache, settings, kept)
+
+    def _tell(self, line: str) -> None:
+        self.log(line)  # who that is, is said when the archive is open
 
     def read(self, node: int, offset: int, size: int) -> list[memoryview]:
         """Bytes [offset, offset+size) of a regular file, in pieces, shorter only at the end of the file.
@@ -201,7 +214,7 @@ def open(
         found = find_index(source, settings, here) if keep else ""
         if not isinstance(found, str):
             os.close(found.fd)
-            return Archive(source, found.index, settings, found.path, found.spool)
+            return Archive(source, found.index, settings, found.path, found.spool, points_place(source))
         return _index_now(source, settings, keep, here, progress)
     except BaseException:
         source.close()
@@ -225,9 +238,14 @@ def _index_now(
         if keep and time.monotonic() - started > BLINK:
             place = cache.place(os.fsdecode(source.path), here)
             kept = None if keep_index(source, fd, index, spool, place) else place
-        return Archive(source, index, settings, kept, spool)
+        return Archive(source, index, settings, kept, spool, points_place(source) if keep else None)
     finally:
         os.close(fd)
+
+
+def points_place(source: StoredSource) -> str | None:
+    """Where seek points are kept that are made when members are read."""
+    return cache.points_place(os.fsdecode(source.path)) if source.named else None
 
 
 def open_spool(index: Index, fd: int) -> Spool | None:

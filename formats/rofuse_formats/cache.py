@@ -9,6 +9,8 @@ Rules
 - It is written to a temporary name and renamed. A cache that cannot be written is no error: the index stays in memory.
 - A spool lies in the cache directory always, under the index's name there, and is of no use without its index. Whoever
   reads one holds a shared lock on it; what is locked is not dropped.
+- Seek points that were made while members were read (``points_file``) lie in the cache directory always, too. They go
+  with an index wherever that is kept, also in memory: the same archive gives the same index.
 - What is used has its times set, so that the directory knows what was used last.
 """
 
@@ -19,6 +21,7 @@ import hashlib
 import os
 import re
 import stat
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from rofuse_formats.errors import IndexDamagedError
@@ -28,7 +31,8 @@ from rofuse_formats.spool import Spool
 
 BESIDE_SUFFIX = ".rofuse"
 SPOOL_SUFFIX = ".spool"
-_KINDS = {BESIDE_SUFFIX: "index", SPOOL_SUFFIX: "spool"}
+POINTS_SUFFIX = ".points"
+_KINDS = {BESIDE_SUFFIX: "index", SPOOL_SUFFIX: "spool", POINTS_SUFFIX: "points"}
 _TEMPORARY = re.compile(r"\.(\d+)\.tmp$")
 _EDGE, _SAMPLE, _SAMPLES = 1 << 16, 4096, 14
 
@@ -73,6 +77,11 @@ def spool_place(source: str) -> str:
     return _place(source, SPOOL_SUFFIX)
 
 
+def points_place(source: str) -> str:
+    """Where seek points of the members of the archive at ``source`` belong."""
+    return _place(source, POINTS_SUFFIX)
+
+
 def _place(source: str, suffix: str) -> str:
     path = os.fsencode(os.path.realpath(source))
     name = os.path.basename(os.fsdecode(path))[:100]
@@ -112,6 +121,14 @@ def load_spool(index: Index, source: StoredSource) -> Spool | str | None:
         return f"its spool cannot be used: {error}"
     _used(fd)
     return spool
+
+
+def open_trusted(path: str, source: StoredSource) -> int | str:
+    """As ``_open``; the file is now one that was used last."""
+    fd = _open(path, source)
+    if isinstance(fd, int):
+        _used(fd)
+    return fd
 
 
 def _open(path: str, source: StoredSource) -> int | str:
@@ -221,9 +238,9 @@ class Kept(NamedTuple):
 
     path: str
     kind: str
-    """``index`` or ``spool``."""
+    """``index``, ``spool`` or ``points``."""
     source: str | None
-    """The archive it was made of; None where no index says so."""
+    """The archive it was made of; None where nothing says so."""
     size: int
     """Bytes on disk."""
     last_used: int
@@ -241,23 +258,35 @@ def kept() -> list[Kept]:
         stem, suffix = os.path.splitext(file.name)
         if suffix in _KINDS and file.is_file(follow_symlinks=False):
             status = file.stat(follow_symlinks=False)
-            source = _source_of(os.path.join(directory(), stem + BESIDE_SUFFIX))
+            source = _source_of(os.path.join(directory(), stem + BESIDE_SUFFIX), _place_of_index)
+            if source is None and suffix == POINTS_SUFFIX:
+                source = _source_of(file.path, _place_of_points)
             found.append(Kept(file.path, _KINDS[suffix], source, status.st_blocks * 512, status.st_mtime_ns))
     return sorted(found, key=lambda file: file.last_used)
 
 
-def _source_of(path: str) -> str | None:
+def _source_of(path: str, place: Callable[[int], str | None]) -> str | None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
     try:
-        place = Index(fd, check=False).meta.get("place")
-        return place if isinstance(place, str) else None
+        return place(fd)
     except (IndexDamagedError, OSError):
         return None
     finally:
         os.close(fd)
+
+
+def _place_of_index(fd: int) -> str | None:
+    place = Index(fd, check=False).meta.get("place")
+    return place if isinstance(place, str) else None
+
+
+def _place_of_points(fd: int) -> str:
+    from rofuse_formats.points_file import source_of
+
+    return os.fsdecode(source_of(fd))
 
 
 def drop(path: str) -> bool:

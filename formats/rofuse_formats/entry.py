@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, runtime_check
 from rofuse_formats.limits import Limits
 
 if TYPE_CHECKING:
+    from rofuse_formats.points_file import PointsFile
     from rofuse_formats.settings import Settings
     from rofuse_formats.source import Source
     from rofuse_formats.streams import BlockCache, Stream
@@ -248,6 +249,9 @@ AnyFormat: TypeAlias = Format | RandomFormat
 class PackedFormat(Protocol):
     """What a format has besides when its members may be compressed by themselves."""
 
-    def members(self, stream: Stream, cache: BlockCache, settings: Settings, /) -> Members:
-        """``stream``: what ``scan`` read from, at random now. Raises nothing that reading would not."""
+    def members(
+        self, stream: Stream, cache: BlockCache, settings: Settings, kept: PointsFile | None, /
+    ) -> Members:
+        """``stream``: what ``scan`` read from, at random now. ``kept``: for seek points that are made when members are
+        read. Raises nothing that reading would not."""
         ...

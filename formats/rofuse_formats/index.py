@@ -12,6 +12,7 @@ Rules
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mmap
 import os
@@ -78,11 +79,18 @@ class Index:
             self.image = sections[b"IMAGE"]
         except (KeyError, ValueError) as error:
             raise IndexDamagedError(f"the index lacks its description: {error}") from error
+        self.digest = hashlib.sha256(view[: _head_size(view)]).digest()
+        """Tells it from any other: of the checksums of all its sections."""
         self.seeks = [sections[tag] for tag in sorted(sections) if tag.startswith(b"SEEK")]
 
     def secrecy(self, word: str) -> bool:
         """Whether its report says that it ``holds_secrets``, or ``lacks_secrets``."""
         return bool(self.meta.get("report", {}).get(word))
+
+
+def _head_size(view: memoryview) -> int:
+    _magic, _version, count = _HEADER.unpack_from(view)
+    return int(_HEADER.size + count * _SECTION.size)
 
 
 def _sections(view: memoryview, check: bool) -> dict[bytes, memoryview]:

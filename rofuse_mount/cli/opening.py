@@ -14,7 +14,7 @@ import time
 from typing import Any, NoReturn
 
 from rofuse_formats import Archive, Settings, cache, errors, parts
-from rofuse_formats.archive import BLINK, Found, find_index, keep_index, open_spool
+from rofuse_formats.archive import BLINK, Found, find_index, keep_index, open_spool, points_place
 from rofuse_formats.index import Index
 from rofuse_formats.limits import MIB
 from rofuse_formats.source import FileSource, StoredSource
@@ -111,7 +111,7 @@ def standard_input(settings: Settings) -> FileSource:
 
 
 def _with_kept_index(source: StoredSource, settings: Settings, found: Found) -> Opened:
-    archive = Archive(source, found.index, settings, found.path, found.spool)
+    archive = Archive(source, found.index, settings, found.path, found.spool, points_place(source))
     if settings.strict and archive.report.damage:
         raise errors.DamagedError(*archive.report.damage[0])
     return Opened(archive, found.fd, [f"index {outcome.show(found.path)}", *_spooled(archive)])
@@ -134,6 +134,7 @@ def _with_new_index(
         took = time.monotonic() - started
         index = Index(fd)
         spool = open_spool(index, spool_fd)
+        points = points_place(source) if not options["no_index"] else None
         notes = [f"indexed in {took:.1f} s ({why})"]
         if not options["no_index"] and (took > BLINK if keep is None else keep):
             place = cache.place(os.fsdecode(source.path), options["index_here"])
@@ -143,10 +144,10 @@ def _with_new_index(
             if not trouble:
                 # The kept file is mapped rather than the memory it was made in, which is then given back.
                 kept_fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
-                archive = Archive(source, Index(kept_fd), settings, place, spool)
+                archive = Archive(source, Index(kept_fd), settings, place, spool, points)
                 return Opened(archive, kept_fd, [*notes, f"index {outcome.show(place)}", *_spooled(archive)])
             notes.append(f"the index is kept in memory only: {trouble}")
-        archive = Archive(source, index, settings, None, spool)
+        archive = Archive(source, index, settings, None, spool, points)
         return Opened(archive, os.dup(fd), [*notes, *_spooled(archive)])
     finally:
         os.close(fd)

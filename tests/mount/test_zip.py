@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 from testdata.by_hand import Member, archive, cp932
-from tests.mount.command import COMMAND, Rofuse, rofuse
+from tests.mount.command import COMMAND, Rofuse, becomes, rofuse
 
 __all__ = ["rofuse"]
 
@@ -148,3 +148,39 @@ def test_a_missing_part(rofuse: Rofuse, folder: Path, mountpoint: Path) -> None:
     refused = rofuse(folder / "it.zip.002", mountpoint)
     assert refused.returncode == 11
     assert "it.zip.001, is missing" in refused.stderr
+
+
+def large_member(folder: Path) -> tuple[Path, bytes]:
+    text = b"".join(b"line %d of what is deflated\n" % number for number in range(600_000))  # 18 MB
+    return written(folder, archive(Member(b"large", text))), text
+
+
+def test_seek_points_outlive_the_mount(rofuse: Rofuse, folder: Path, mountpoint: Path) -> None:
+    path, text = large_member(folder)
+    assert rofuse(path, mountpoint).returncode == 0
+    assert (mountpoint / "large").read_bytes() == text
+    assert becomes(lambda: [file.suffix for file in rofuse.indexes()] == [".points"])
+    assert rofuse("takeover", mountpoint).returncode == 0
+    with open(mountpoint / "large", "rb") as file:
+        file.seek(len(text) - 5_000)
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        assert file.read() == text[-5_000:]
+    assert rofuse("umount", "--wait", mountpoint).returncode == 0
+    (line,) = map(json.loads, rofuse("cache", "--json").stdout.splitlines())
+    assert (line["kind"], line["source"]) == ("points", str(path))
+    assert rofuse(path, mountpoint).returncode == 0
+    assert (mountpoint / "large").read_bytes() == text
+    assert rofuse("cache", "clear", path).returncode == 0
+    assert rofuse.indexes() == []
+
+
+def test_a_cache_that_cannot_be_written_costs_a_line_in_the_log(
+    rofuse: Rofuse, folder: Path, mountpoint: Path
+) -> None:
+    path, text = large_member(folder)
+    log = folder / "log"
+    nowhere = {"XDG_CACHE_HOME": "/dev/null"}
+    assert rofuse("--log-file", log, path, mountpoint, environment=nowhere).returncode == 0
+    assert (mountpoint / "large").read_bytes() == text
+    assert becomes(lambda: "seek points are not kept" in log.read_text())
+    assert (mountpoint / "large").read_bytes() == text

@@ -194,6 +194,7 @@ class Request:
             index=opened.index,
             spool=opened.archive.spool.fd if opened.archive.spool else -1,
             index_path=opened.archive.index_path,
+            points=opened.archive.points_path,
             settings=archive_server.dump_settings(source_settings(self.options)),
             view=self._view(),
             owner_only=self._owner_only(),

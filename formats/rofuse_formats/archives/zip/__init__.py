@@ -23,6 +23,7 @@ from rofuse_formats.archives.zip import directory, records
 from rofuse_formats.archives.zip.reading import ZipMembers
 from rofuse_formats.archives.zip.scanner import Scanner
 from rofuse_formats.entry import Builder, Members, ScanOptions
+from rofuse_formats.points_file import PointsFile
 from rofuse_formats.settings import Settings
 from rofuse_formats.source import Source
 from rofuse_formats.streams import BlockCache, Stream
@@ -52,8 +53,10 @@ class ZipFormat:
     def scan_at_random(self, source: Source, builder: Builder, options: ScanOptions, /) -> None:
         Scanner(source, builder, options).run()
 
-    def members(self, stream: Stream, cache: BlockCache, settings: Settings, /) -> Members:
-        return ZipMembers(stream, cache, settings)
+    def members(
+        self, stream: Stream, cache: BlockCache, settings: Settings, kept: PointsFile | None = None, /
+    ) -> Members:
+        return ZipMembers(stream, cache, settings, kept)
 
 
 FORMAT = ZipFormat()

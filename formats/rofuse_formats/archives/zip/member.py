@@ -85,10 +85,18 @@ class MemberStream:
 
 
 class Check:
-    """The checks of one member, by who reads all of it from the beginning."""
+    """The checks of one member, by who reads all of it from the beginning. ``passed`` is called when they were."""
 
-    def __init__(self, checker: Checker, row: int, crc: int | None, feed: Input | None = None) -> None:
+    def __init__(
+        self,
+        checker: Checker,
+        row: int,
+        crc: int | None,
+        feed: Input | None = None,
+        passed: Callable[[], None] = lambda: None,
+    ) -> None:
         self._checker, self._row, self._expected, self._feed = checker, row, crc, feed
+        self._passed = passed
         self._crc = 0
 
     def add(self, data: bytes) -> None:
@@ -98,6 +106,7 @@ class Check:
     def finish(self) -> None:
         """Raises DamagedError."""
         self._checker.check(self._row, self._crc, self._expected, self._feed)
+        self._passed()
 
 
 class MemberCursor:

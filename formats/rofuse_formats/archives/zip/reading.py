@@ -29,6 +29,7 @@ from rofuse_formats.archives.zip.member import Checker, MemberStream, opened
 from rofuse_formats.entry import PackedMember
 from rofuse_formats.errors import DamagedError, FormatError, PasswordError, TruncatedError
 from rofuse_formats.limits import MIB
+from rofuse_formats.points_file import PointsFile
 from rofuse_formats.settings import Settings
 from rofuse_formats.streams import BLOCK, CURSOR_BUDGET, BlockCache, DecodedStream, Stream
 
@@ -46,8 +47,10 @@ _TRIED = 8  # encrypted members, one of which must take the password
 
 
 class ZipMembers:
-    def __init__(self, stream: Stream, cache: BlockCache, settings: Settings) -> None:
-        self._stream, self._cache, self._settings = stream, cache, settings
+    def __init__(
+        self, stream: Stream, cache: BlockCache, settings: Settings, kept: PointsFile | None
+    ) -> None:
+        self._stream, self._cache, self._settings, self._kept = stream, cache, settings, kept
         self._checker = Checker(settings.salvage)
         self._places: dict[int, int] = {}  # where the data of a stored member begins, by row
         self._large: OrderedDict[int, tuple[DecodedStream, MemberStream | DeflatedStream]] = OrderedDict()
@@ -177,7 +180,7 @@ class ZipMembers:
 
     def _seekable(self, member: PackedMember, row: int, size: int) -> MemberStream | DeflatedStream:
         if member.method == records.DEFLATE and not member.flags & KEPT_ENCRYPTED and size >= SEEKABLE:
-            return DeflatedStream(self._stream, member, row, size, self._checker)
+            return DeflatedStream(self._stream, member, row, size, self._checker, self._kept)
         return MemberStream(self._stream, member, row, size, self._settings, self._checker)
 
 
