@@ -1,5 +1,5 @@
-"""Kept seek points: a file of any bytes gives what was kept or nothing; of what is kept of a member, whatever its bytes,
-points that can be decoded from, or none.
+"""Kept seek points: a file of any bytes gives what was kept or nothing; of what is kept of a member, whatever its
+bytes, points that can be decoded from, or none.
 
 The checksum of the member's table is made right first: otherwise nothing behind it would ever be reached.
 """
@@ -46,7 +46,8 @@ class _Memory:
 
 @cache
 def _member() -> Member:
-    return Member(b"file", prose(1, 60_000) * 200)  # 12 MB
+    whole = Member(b"file", prose(1, 60_000) * 200)  # 12 MB
+    return whole._replace(packed=whole.content())
 
 
 @cache
@@ -54,11 +55,15 @@ def _archive() -> bytes:
     return archive(_member())
 
 
+@cache
+def _place() -> PackedMember:
+    member = _member()
+    return PackedMember(0, len(member.content()), zlib.crc32(member.data), 8, kept_flags(0, b"file"))
+
+
 def _stream(kept: _Memory) -> DeflatedStream:
-    data = _member().data
-    packed = len(_member().content())
-    place = PackedMember(0, packed, zlib.crc32(data), 8, kept_flags(0, b"file"))
-    return DeflatedStream(MemorySource(_archive()), place, 0, len(data), Checker(), cast("PointsFile", kept))
+    source, size = MemorySource(_archive()), len(_member().data)
+    return DeflatedStream(source, _place(), 0, size, Checker(), cast("PointsFile", kept))
 
 
 def seeds() -> Iterator[bytes]:
