@@ -13,9 +13,10 @@ import pytest
 
 import rofuse_formats
 from rofuse_formats import Archive, Settings, seek_index
-from rofuse_formats.archives.zip.deflated import SEEKABLE, DeflatedStream
+from rofuse_formats.archives.zip.deflated import DeflatedStream
 from rofuse_formats.archives.zip.local import kept_flags, matching
 from rofuse_formats.archives.zip.member import Checker
+from rofuse_formats.archives.zip.reading import SEEKABLE
 from rofuse_formats.entry import PackedMember
 from rofuse_formats.errors import DamagedError
 from rofuse_formats.image import layout

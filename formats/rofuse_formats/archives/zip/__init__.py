@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from rofuse_formats.archives.zip import directory, records
 from rofuse_formats.archives.zip.reading import ZipMembers
-from rofuse_formats.archives.zip.scanner import Scanner
 from rofuse_formats.entry import Builder, Members, ScanOptions
 from rofuse_formats.points_file import PointsFile
 from rofuse_formats.settings import Settings
@@ -51,6 +50,10 @@ class ZipFormat:
         return directory.disks_before(source)
 
     def scan_at_random(self, source: Source, builder: Builder, options: ScanOptions, /) -> None:
+        from rofuse_formats.archives.zip.scanner import (
+            Scanner,
+        )  # a mount with a ready index starts without it
+
         Scanner(source, builder, options).run()
 
     def members(

@@ -35,9 +35,6 @@ from rofuse_formats.points_file import PointsFile
 from rofuse_formats.seek_index import Point, SeekIndex
 from rofuse_formats.source import Source
 
-SEEKABLE = 2 * SPACING
-"""Bytes of a member from which on points are worth making."""
-
 _MAGIC = b"ROzip\0\0\1"
 _LARGEST_READ = MIB // 4
 _MOST_POINTS = 1 << 11  # whatever the size that a member claims

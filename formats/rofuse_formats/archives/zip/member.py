@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rofuse_formats.archives.zip import methods
-from rofuse_formats.archives.zip.encryption import decrypted
 from rofuse_formats.archives.zip.local import KEPT_ENCRYPTED, KEPT_STRONG, matching
 from rofuse_formats.archives.zip.methods import Input
+from rofuse_formats.checksum import crc32
 from rofuse_formats.entry import PackedMember
 from rofuse_formats.errors import DamagedError, UnsupportedError
 from rofuse_formats.settings import Settings
@@ -22,7 +22,7 @@ class Checker:
     def __init__(self, salvage: bool = False) -> None:
         self._salvage = salvage
         self._failed: set[int] = set()
-        self.crc = _crc32()
+        self.crc = crc32
 
     def ask(self, row: int) -> None:
         """Raises DamagedError for a member that failed."""
@@ -42,14 +42,6 @@ class Checker:
             raise DamagedError("its data failed its check: the authentication code of its encryption")
 
 
-def _crc32() -> Callable[..., int]:
-    try:
-        from isal.isal_zlib import crc32
-    except ImportError:
-        from zlib import crc32
-    return crc32
-
-
 def opened(source: Source, member: PackedMember, password: bytes | None) -> tuple[Input, int, int | None]:
     """A member's packed bytes, the method that they are packed by, and the checksum of what is in them if there is one.
     Raises DamagedError, PasswordError, UnsupportedError, OSError."""
@@ -57,6 +49,8 @@ def opened(source: Source, member: PackedMember, password: bytes | None) -> tupl
         raise UnsupportedError("is encrypted in a way that is not supported")
     found = matching(source, member)
     if member.flags & KEPT_ENCRYPTED:
+        from rofuse_formats.archives.zip.encryption import decrypted
+
         return decrypted(source, member, found, password)
     return methods.Feed(source, found.data, found.data + member.packed), member.method, member.crc
 

@@ -21,9 +21,9 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from rofuse_formats.archives.zip import methods, records
-from rofuse_formats.archives.zip.deflated import SEEKABLE, DeflatedStream
 from rofuse_formats.archives.zip.local import KEPT_ENCRYPTED, matching
 from rofuse_formats.archives.zip.member import Checker, MemberStream, opened
 from rofuse_formats.entry import PackedMember
@@ -33,8 +33,14 @@ from rofuse_formats.points_file import PointsFile
 from rofuse_formats.settings import Settings
 from rofuse_formats.streams import BLOCK, CURSOR_BUDGET, BlockCache, DecodedStream, Stream
 
+if TYPE_CHECKING:
+    from rofuse_formats.archives.zip.deflated import DeflatedStream
+
 SMALL = MIB
 """Bytes of a member up to which it is decoded whole."""
+
+SEEKABLE = 8 * MIB
+"""Bytes of a deflated member from which on seek points are worth making."""
 
 DEFLATE_RATIO = 1032
 """Bytes that one of deflate can become: 258 for each two bits (RFC 1951 3.2.5). Whoever claims more lies, and need not
@@ -180,6 +186,8 @@ class ZipMembers:
 
     def _seekable(self, member: PackedMember, row: int, size: int) -> MemberStream | DeflatedStream:
         if member.method == records.DEFLATE and not member.flags & KEPT_ENCRYPTED and size >= SEEKABLE:
+            from rofuse_formats.archives.zip.deflated import DeflatedStream  # has much to import
+
             return DeflatedStream(self._stream, member, row, size, self._checker, self._kept)
         return MemberStream(self._stream, member, row, size, self._settings, self._checker)
 
