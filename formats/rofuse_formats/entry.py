@@ -64,6 +64,10 @@ class PackedMember(NamedTuple):
     flags: int
 
 
+PackedRow: TypeAlias = tuple[bytes, int, int, int, int, int, int, int, int, int]
+"""path, mode, owner, size and mtime (whole seconds) as ``Builder.add`` has them; then a PackedMember."""
+
+
 class Time(NamedTuple):
     """A moment: whole seconds since 1970 (negative before) and the nanoseconds after them, 0 to 999,999,999."""
 
@@ -126,6 +130,11 @@ class Builder(Protocol):
         """One member, in archive order. ``mode`` has the type bits (S_IFREG, S_IFDIR, ...) and the permission
         bits; ``mtime`` is seconds since 1970, signed. Returns the member's number, or -1 when it was refused
         (the builder has noted why). This is the hot call: nothing is optional and nothing is by name."""
+        ...
+
+    def add_packed(self, rows: Sequence[PackedRow], /) -> None:
+        """``add`` and ``packed`` for many regular files, in archive order: the hot call of formats whose members are
+        compressed by themselves, where no other call came in between."""
         ...
 
     def hardlink(self, path: bytes, target: bytes, /) -> None:
