@@ -25,6 +25,7 @@ from rofuse_formats.indexing import write_index
 from rofuse_formats.limits import MIB
 from rofuse_formats.points_file import PointsFile
 from rofuse_formats.source import FileSource
+from rofuse_formats.streams import BLOCK
 from testdata.by_hand import Member, archive
 from testdata.workshop import prose
 from tests.formats.zip_support import MemorySource, content, node_of, opened, piece
@@ -187,6 +188,25 @@ def test_after_one_pass_the_points_are_kept(kept_archive: Path) -> None:
     again = rofuse_formats.open(kept_archive)
     assert piece(again, b"file", 18 * MIB, 5_000) == TEXT[18 * MIB : 18 * MIB + 5_000]
     assert read_through(again) == TEXT
+
+
+def test_readers_side_by_side_make_all_points(kept_archive: Path) -> None:
+    """As the kernel reads ahead: the next block is asked for by another thread while the one before is decoded."""
+    found = rofuse_formats.open(kept_archive)
+    node, blocks = node_of(found, b"file"), iter(range(0, len(TEXT), BLOCK))
+
+    def reader() -> None:
+        for offset in blocks:
+            found.read(node, offset, BLOCK)
+
+    threads = [threading.Thread(target=reader) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    read_through(found)  # from what is decoded already, as far as that is still there
+    _found, stream = kept_by(kept_archive)
+    assert len(stream.points) >= len(TEXT) // (5 * MIB)
 
 
 def test_nothing_is_kept_of_what_was_not_read_to_its_end_or_failed(

@@ -20,11 +20,11 @@ from rofuse_formats.archives.zip.member import Checker
 from rofuse_formats.entry import PackedMember
 from rofuse_formats.errors import DamagedError, IndexDamagedError
 from rofuse_formats.points_file import PointsFile
-from rofuse_formats.seek_index import CHECKSUM, HEADER, RECORD
 from rofuse_formats.source import FileSource
 from testdata.by_hand import Member, archive
 from testdata.workshop import prose
 from tests.fuzz.targets._archives import MemorySource
+from tests.fuzz.targets.units_index import repaired
 
 MAX_LEN = 4096
 _MOST_READ = 1 << 16
@@ -72,18 +72,6 @@ def seeds() -> Iterator[bytes]:
     cursor.skip(len(_member().data))
     assert kept.data is not None
     yield kept.data
-
-
-def repaired(data: bytes) -> bytes:
-    """The same with a checksum of the table that holds, as far as there is a table."""
-    fixed = bytearray(data)
-    if len(fixed) < HEADER.size:
-        return data
-    end = HEADER.size + HEADER.unpack_from(fixed)[-1] * RECORD.size
-    if len(fixed) < end + CHECKSUM.size:
-        return data
-    CHECKSUM.pack_into(fixed, end, zlib.crc32(memoryview(fixed)[:end]))
-    return bytes(fixed)
 
 
 def fuzz(data: bytes) -> None:
