@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import threading
 import time
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,17 @@ TEXT = b"".join(prose(seed, 250_000) for seed in range(4)) * 20  # 20 MB
 def member() -> Member:
     compressor = zlib.compressobj(1, zlib.DEFLATED, -15)
     return Member(b"file", TEXT, 8, compressor.compress(TEXT) + compressor.flush())
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    """Of members that were not read to their end; an exception that was caught may still refer to them."""
+    yield
+    gc.collect()
+    for thread in threading.enumerate():
+        if thread.name.startswith("seek-point"):
+            thread.join(10)
+            assert not thread.is_alive()
 
 
 def stream_of(member: Member, checker: Checker) -> DeflatedStream:
