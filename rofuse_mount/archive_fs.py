@@ -93,6 +93,7 @@ class ArchiveFilesystem(Filesystem):
         view = view or View()
         image = archive.image
         self.archive, self._image, self._log = archive, image, log
+        archive.log = log
         self._told: set[int] = set()
         self._top = _top(image, view)
         owners = range(len(image.uid))

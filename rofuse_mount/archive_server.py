@@ -12,13 +12,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rofuse_formats import Archive, Limits, ScanOptions, Settings, cache
 from rofuse_formats.archive import open_spool
 from rofuse_formats.errors import FormatError
 from rofuse_formats.index import Index
-from rofuse_formats.source import FileSource
+from rofuse_formats.source import FileSource, JoinedSource, StoredSource
 from rofuse_mount import logs, supervised
 from rofuse_mount.archive_fs import ArchiveFilesystem, OwnerOnlyFilesystem, View
 from rofuse_mount.memory import keep_one_heap
@@ -42,6 +43,8 @@ class Spec:
         "named",
         "options",
         "owner_only",
+        "parts",
+        "points",
         "settings",
         "source",
         "spool",
@@ -51,7 +54,7 @@ class Spec:
 
     def __init__(self, **values: Any) -> None:
         self.source: str = values["source"]
-        self.archive: int = values["archive"]  # descriptors
+        self.archive: int = values["archive"]  # descriptors; -1 for an archive in parts
         self.index: int = values["index"]
         self.spool: int = values["spool"]  # -1 for none
         self.index_path: str | None = values["index_path"]
@@ -62,7 +65,9 @@ class Spec:
         self.options: dict[str, Any] = values["options"]  # arguments of MountOptions
         self.log: dict[str, Any] = values["log"]  # arguments of logs.configure; the descriptor is -1 for none
         self.workers: int = values["workers"]
+        self.points: str | None = values.get("points")  # where seek points of members are kept
         self.ending: dict[str, Any] = values.get("ending") or {}
+        self.parts: list[tuple[str, int]] = [(path, fd) for path, fd in values.get("parts") or ()]
 
     def write(self) -> int:
         """As a memory file; its descriptor."""
@@ -77,19 +82,39 @@ class Spec:
 
     def descriptors(self) -> list[int]:
         """What servers need besides their seat."""
-        return [fd for fd in (self.archive, self.index, self.spool, self.log["fd"]) if fd >= 0]
+        archives = [fd for _path, fd in self.files()]
+        return [fd for fd in (*archives, self.index, self.spool, self.log["fd"]) if fd >= 0]
+
+    def files(self) -> list[tuple[str, int]]:
+        """The files that the archive lies in, each with its descriptor."""
+        return self.parts or [(self.source, self.archive)]
+
+    def hand_over(self, descriptors: Mapping[int, int]) -> Spec:
+        """The same mount, where its descriptors have other numbers."""
+        values = {name: getattr(self, name) for name in self.__slots__}
+        for name in ("archive", "index", "spool"):
+            values[name] = descriptors.get(values[name], -1)
+        values["parts"] = [(path, descriptors[fd]) for path, fd in self.parts]
+        return Spec(**values)
 
     def open(self, *, fresh: bool = False) -> Archive:
         """The archive, from its descriptors. ``fresh``: refuse an index that is not this archive's as it is now.
         Raises FormatError, OSError."""
-        source = FileSource(self.source, self.archive, named=self.named)
+        source = self._source()
         settings = load_settings(self.settings)
         index = Index(self.index)
         if fresh:
             reason = cache.staleness(index, source, settings.lasting())
             if reason:
                 raise FormatError(reason)
-        return Archive(source, index, settings, self.index_path, open_spool(index, self.spool))
+        spool = open_spool(index, self.spool)
+        return Archive(source, index, settings, self.index_path, spool, self.points)
+
+    def _source(self) -> StoredSource:
+        files = [FileSource(path, fd, named=self.named) for path, fd in self.files()]
+        if not self.parts:
+            return files[0]
+        return JoinedSource(files, self.source, os.path.basename(os.fsencode(self.source)))
 
     def filesystem(self, archive: Archive) -> ArchiveFilesystem:
         """Raises NotADirectoryError where ``subdir`` is none of the archive."""
@@ -106,25 +131,28 @@ class Spec:
 
 
 def dump_settings(settings: Settings) -> dict[str, Any]:
+    scan = {name: getattr(settings.scan, name) for name in ScanOptions.__slots__}
+    password = settings.scan.password
     return {
-        "scan": {name: getattr(settings.scan, name) for name in ScanOptions.__slots__},
+        "scan": scan | {"password": password.decode("latin-1") if password is not None else None},
         "limits": {name: getattr(settings.limits, name) for name in Limits.__slots__},
-        "password": settings.password.decode("latin-1") if settings.password is not None else None,
         **{name: getattr(settings, name) for name in _PLAIN},
     }
 
 
 def load_settings(known: dict[str, Any]) -> Settings:
     plain = {name: known[name] for name in _PLAIN}
-    password = known["password"]
-    plain["password"] = password.encode("latin-1") if password is not None else None
-    return Settings(ScanOptions(**known["scan"]), Limits(**known["limits"]), **plain)
+    scan, password = dict(known["scan"]), known["scan"]["password"]
+    scan["password"] = password.encode("latin-1") if password is not None else None
+    return Settings(ScanOptions(**scan), Limits(**known["limits"]), **plain)
 
 
-def identity(fd: int) -> list[int]:
-    """What tells an archive, as it is now, from any other."""
-    status = os.fstat(fd)
-    return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns]
+def identity(descriptors: Iterable[int]) -> list[int]:
+    """What tells an archive, as it is now, from any other: four numbers for each of its files."""
+    found: list[int] = []
+    for status in map(os.fstat, descriptors):
+        found += (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    return found
 
 
 def lasting(spec: Spec, *held: int) -> dict[str, Any]:

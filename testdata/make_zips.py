@@ -247,6 +247,7 @@ def _methods(name: str, *options: str) -> None:
 _methods("deflate64", "-mm=Deflate64")
 _methods("lzma", "-mm=LZMA")
 _methods("bzip2", "-mm=BZip2")
+_methods("ppmd", "-mm=PPMd")
 
 
 @recipe(Judge(unstated=DOS))

@@ -5,16 +5,18 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-from rofuse_formats import cache, codecs
+from rofuse_formats import cache, codecs, parts
 from rofuse_formats.errors import DamagedError, IndexDamagedError
 from rofuse_formats.image import layout
 from rofuse_formats.image.reader import Image
 from rofuse_formats.index import Index
+from rofuse_formats.points_file import PointsFile
 from rofuse_formats.report import Report
 from rofuse_formats.settings import Settings
-from rofuse_formats.source import FileSource, Source
+from rofuse_formats.source import Source, StoredSource
 from rofuse_formats.spool import Spool
 from rofuse_formats.streams import BlockCache, StoredStream, Stream, decoded_stream
 
@@ -31,17 +33,22 @@ class Archive:
     """An archive and its index. Immutable; ``read`` may be called by any number of threads.
 
     ``image``: the tree. ``report``: what was noticed when it was indexed. ``format``, ``compression`` (outermost first)
-    and ``frames`` (of each compression): what it is. ``index_path``: where the index is kept, None when only in memory.
+    and ``frames`` (of each compression): what it is. ``index_path``: where the index is kept, None when only in memory;
+    ``points_path``: where seek points are that are made later, None where they are not kept.
     """
 
     def __init__(
         self,
-        source: FileSource,
+        source: StoredSource,
         index: Index,
         settings: Settings,
         index_path: str | None = None,
         spool: Spool | None = None,
+        points_path: str | None = None,
     ) -> None:
+        self.log: Callable[[str], None] = lambda line: None
+        """Told, in a line, of what goes wrong besides reading."""
+        self.points_path = points_path
         self.source, self.index_path, self.index_size = source, index_path, index.size
         self.spool = spool
         self.image = Image(index.image)
@@ -59,8 +66,10 @@ class Archive:
         if bool(meta.get("spool")) != (spool is not None):
             raise IndexDamagedError("the index lacks its spool")
         self.stream = self._open_streams(index, settings)
-        self._members = self._open_members(settings) if self.image.has_members else None
-        if self._members is not None and settings.password is not None:
+        self._members = self._open_members(index, settings) if self.image.has_members else None
+        if settings.scan.password is None:
+            self.report.tell_of_encryption()
+        elif self._members is not None and self.report.encrypted:
             self._members.try_password(self.image.members())
 
     def _open_streams(self, index: Index, settings: Settings) -> Stream:
@@ -73,11 +82,17 @@ class Archive:
             )
         return stream or StoredStream(self.source)
 
-    def _open_members(self, settings: Settings) -> Members:
+    def _open_members(self, index: Index, settings: Settings) -> Members:
         from rofuse_formats.archives import named  # where members are compressed by themselves
 
         packed_format = cast("PackedFormat", named(self.format))
-        return packed_format.members(self.stream, self.cache, settings)
+        kept = None
+        if self.points_path is not None and not settings.salvage:  # which checks nothing
+            kept = PointsFile(self.source, index.digest, self.points_path, self._tell)
+        return packed_format.members(self.stream, self.cache, settings, kept)
+
+    def _tell(self, line: str) -> None:
+        self.log(line)  # who that is, is said when the archive is open
 
     def read(self, node: int, offset: int, size: int) -> list[memoryview]:
         """Bytes [offset, offset+size) of a regular file, in pieces, shorter only at the end of the file.
@@ -161,7 +176,7 @@ class Found:
         self.index, self.fd, self.path, self.spool = index, fd, path, spool
 
 
-def find_index(source: FileSource, settings: Settings, here: bool = False) -> Found | str:
+def find_index(source: StoredSource, settings: Settings, here: bool = False) -> Found | str:
     """The kept index of an archive; or why there is none that can be used."""
     path = cache.place(os.fsdecode(source.path), here)
     loaded = cache.load(path, source, settings.lasting())
@@ -172,6 +187,8 @@ def find_index(source: FileSource, settings: Settings, here: bool = False) -> Fo
     reason = spool if isinstance(spool, str) else ""
     if index.meta.get("unspooled") and settings.spool:
         reason = "it was made without a spool"
+    if index.secrecy("lacks_secrets") and settings.scan.password is not None:
+        reason = "it was made without the password"
     if reason or isinstance(spool, str):
         os.close(fd)
         return reason
@@ -192,12 +209,12 @@ def open(
     Raises SourceError, UnknownFormatError, DamagedError, UnsupportedError, LimitError, OSError.
     """
     settings = settings or Settings()
-    source = FileSource(path)
+    source = parts.opened(path)
     try:
         found = find_index(source, settings, here) if keep else ""
         if not isinstance(found, str):
             os.close(found.fd)
-            return Archive(source, found.index, settings, found.path, found.spool)
+            return Archive(source, found.index, settings, found.path, found.spool, points_place(source))
         return _index_now(source, settings, keep, here, progress)
     except BaseException:
         source.close()
@@ -205,7 +222,7 @@ def open(
 
 
 def _index_now(
-    source: FileSource, settings: Settings, keep: bool, here: bool, progress: Progress | None
+    source: StoredSource, settings: Settings, keep: bool, here: bool, progress: Progress | None
 ) -> Archive:
     from rofuse_formats.indexing import write_index  # a mount with a ready index starts without it
     from rofuse_formats.spool_file import SpoolFile
@@ -220,10 +237,15 @@ def _index_now(
         kept = None
         if keep and time.monotonic() - started > BLINK:
             place = cache.place(os.fsdecode(source.path), here)
-            kept = None if keep_index(source, fd, spool, place) else place
-        return Archive(source, index, settings, kept, spool)
+            kept = None if keep_index(source, fd, index, spool, place) else place
+        return Archive(source, index, settings, kept, spool, points_place(source) if keep else None)
     finally:
         os.close(fd)
+
+
+def points_place(source: StoredSource) -> str | None:
+    """Where seek points are kept that are made when members are read."""
+    return cache.points_place(os.fsdecode(source.path)) if source.named else None
 
 
 def open_spool(index: Index, fd: int) -> Spool | None:
@@ -240,8 +262,10 @@ def open_spool(index: Index, fd: int) -> Spool | None:
         raise
 
 
-def keep_index(source: FileSource, fd: int, spool: Spool | None, place: str) -> str:
+def keep_index(source: StoredSource, fd: int, index: Index, spool: Spool | None, place: str) -> str:
     """Keeps a finished index as ``place``, and its spool; returns why that failed, or nothing."""
+    if index.secrecy("holds_secrets"):
+        return "it has what is encrypted in the archive"
     if spool is not None:
         fcntl.flock(spool.fd, fcntl.LOCK_SH)
         trouble = cache.store(spool.fd, cache.spool_place(os.fsdecode(source.path)))

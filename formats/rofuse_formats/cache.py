@@ -9,6 +9,8 @@ Rules
 - It is written to a temporary name and renamed. A cache that cannot be written is no error: the index stays in memory.
 - A spool lies in the cache directory always, under the index's name there, and is of no use without its index. Whoever
   reads one holds a shared lock on it; what is locked is not dropped.
+- Seek points that were made while members were read (``points_file``) lie in the cache directory always, too. They go
+  with an index wherever that is kept, also in memory: the same archive gives the same index.
 - What is used has its times set, so that the directory knows what was used last.
 """
 
@@ -19,22 +21,25 @@ import hashlib
 import os
 import re
 import stat
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from rofuse_formats.errors import IndexDamagedError
 from rofuse_formats.index import Index
-from rofuse_formats.source import FileSource
+from rofuse_formats.source import StoredSource
 from rofuse_formats.spool import Spool
 
 BESIDE_SUFFIX = ".rofuse"
 SPOOL_SUFFIX = ".spool"
-_KINDS = {BESIDE_SUFFIX: "index", SPOOL_SUFFIX: "spool"}
+POINTS_SUFFIX = ".points"
+_KINDS = {BESIDE_SUFFIX: "index", SPOOL_SUFFIX: "spool", POINTS_SUFFIX: "points"}
 _TEMPORARY = re.compile(r"\.(\d+)\.tmp$")
 _EDGE, _SAMPLE, _SAMPLES = 1 << 16, 4096, 14
 
 
-def fingerprint(source: FileSource) -> dict[str, Any]:
-    """What tells one state of an archive from another: size, mtime, and a digest over its head, tail and samples."""
+def fingerprint(source: StoredSource) -> dict[str, Any]:
+    """What tells one state of an archive from another: size, mtime, and a digest over its head, tail and samples; of
+    one in parts, the size and mtime of each."""
     size, digest = source.size, hashlib.sha256()
     digest.update(source.pread(_EDGE, 0))
     if size > _EDGE:
@@ -42,7 +47,10 @@ def fingerprint(source: FileSource) -> dict[str, Any]:
     if size > 2 * _EDGE:
         for number in range(1, _SAMPLES + 1):
             digest.update(source.pread(_SAMPLE, size * number // (_SAMPLES + 1)))
-    return {"size": size, "mtime_ns": source.status.st_mtime_ns, "sample": digest.hexdigest()}
+    found = {"size": size, "mtime_ns": source.status.st_mtime_ns, "sample": digest.hexdigest()}
+    if len(source.files) > 1:
+        found["parts"] = [[file.size, file.status.st_mtime_ns] for file in source.files]
+    return found
 
 
 def directory() -> str:
@@ -69,13 +77,18 @@ def spool_place(source: str) -> str:
     return _place(source, SPOOL_SUFFIX)
 
 
+def points_place(source: str) -> str:
+    """Where seek points of the members of the archive at ``source`` belong."""
+    return _place(source, POINTS_SUFFIX)
+
+
 def _place(source: str, suffix: str) -> str:
     path = os.fsencode(os.path.realpath(source))
     name = os.path.basename(os.fsdecode(path))[:100]
     return os.path.join(directory(), f"{name}-{hashlib.sha256(path).hexdigest()[:24]}{suffix}")
 
 
-def load(path: str, source: FileSource, options: dict[str, Any]) -> tuple[Index, int] | str:
+def load(path: str, source: StoredSource, options: dict[str, Any]) -> tuple[Index, int] | str:
     """The index at ``path`` and a descriptor of it, or in a few words why it cannot be used."""
     fd = _open(path, source)
     if isinstance(fd, str):
@@ -92,7 +105,7 @@ def load(path: str, source: FileSource, options: dict[str, Any]) -> tuple[Index,
     return reason
 
 
-def load_spool(index: Index, source: FileSource) -> Spool | str | None:
+def load_spool(index: Index, source: StoredSource) -> Spool | str | None:
     """The spool that goes with an index, locked; None where it needs none, or in a few words why it cannot be used."""
     known = index.meta.get("spool")
     if not known:
@@ -110,7 +123,15 @@ def load_spool(index: Index, source: FileSource) -> Spool | str | None:
     return spool
 
 
-def _open(path: str, source: FileSource) -> int | str:
+def open_trusted(path: str, source: StoredSource) -> int | str:
+    """As ``_open``; the file is now one that was used last."""
+    fd = _open(path, source)
+    if isinstance(fd, int):
+        _used(fd)
+    return fd
+
+
+def _open(path: str, source: StoredSource) -> int | str:
     """A descriptor of a file that nobody else could have written, or why there is none."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -132,7 +153,7 @@ def _used(fd: int) -> None:
         pass  # another user's file, or a file system that is read-only: it will look older than it is
 
 
-def _distrust(fd: int, source: FileSource) -> str:
+def _distrust(fd: int, source: StoredSource) -> str:
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
         return "it is no regular file"
@@ -141,7 +162,7 @@ def _distrust(fd: int, source: FileSource) -> str:
     return ""
 
 
-def staleness(index: Index, source: FileSource, options: dict[str, Any]) -> str:
+def staleness(index: Index, source: StoredSource, options: dict[str, Any]) -> str:
     known = index.meta.get("source", {})
     if known.get("size") != source.size or known.get("mtime_ns") != source.status.st_mtime_ns:
         return "the archive has changed"
@@ -217,9 +238,9 @@ class Kept(NamedTuple):
 
     path: str
     kind: str
-    """``index`` or ``spool``."""
+    """``index``, ``spool`` or ``points``."""
     source: str | None
-    """The archive it was made of; None where no index says so."""
+    """The archive it was made of; None where nothing says so."""
     size: int
     """Bytes on disk."""
     last_used: int
@@ -237,23 +258,35 @@ def kept() -> list[Kept]:
         stem, suffix = os.path.splitext(file.name)
         if suffix in _KINDS and file.is_file(follow_symlinks=False):
             status = file.stat(follow_symlinks=False)
-            source = _source_of(os.path.join(directory(), stem + BESIDE_SUFFIX))
+            source = _source_of(os.path.join(directory(), stem + BESIDE_SUFFIX), _place_of_index)
+            if source is None and suffix == POINTS_SUFFIX:
+                source = _source_of(file.path, _place_of_points)
             found.append(Kept(file.path, _KINDS[suffix], source, status.st_blocks * 512, status.st_mtime_ns))
     return sorted(found, key=lambda file: file.last_used)
 
 
-def _source_of(path: str) -> str | None:
+def _source_of(path: str, place: Callable[[int], str | None]) -> str | None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
     try:
-        place = Index(fd, check=False).meta.get("place")
-        return place if isinstance(place, str) else None
+        return place(fd)
     except (IndexDamagedError, OSError):
         return None
     finally:
         os.close(fd)
+
+
+def _place_of_index(fd: int) -> str | None:
+    place = Index(fd, check=False).meta.get("place")
+    return place if isinstance(place, str) else None
+
+
+def _place_of_points(fd: int) -> str:
+    from rofuse_formats.points_file import source_of
+
+    return os.fsdecode(source_of(fd))
 
 
 def drop(path: str) -> bool:

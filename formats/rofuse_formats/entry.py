@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, runtime_check
 from rofuse_formats.limits import Limits
 
 if TYPE_CHECKING:
+    from rofuse_formats.points_file import PointsFile
     from rofuse_formats.settings import Settings
     from rofuse_formats.source import Source
     from rofuse_formats.streams import BlockCache, Stream
@@ -61,6 +62,10 @@ class PackedMember(NamedTuple):
     crc: int
     method: int
     flags: int
+
+
+PackedRow: TypeAlias = tuple[bytes, int, int, int, int, int, int, int, int, int]
+"""path, mode, owner, size and mtime (whole seconds) as ``Builder.add`` has them; then a PackedMember."""
 
 
 class Time(NamedTuple):
@@ -127,6 +132,11 @@ class Builder(Protocol):
         (the builder has noted why). This is the hot call: nothing is optional and nothing is by name."""
         ...
 
+    def add_packed(self, rows: Sequence[PackedRow], /) -> None:
+        """``add`` and ``packed`` for many regular files, in archive order: the hot call of formats whose members are
+        compressed by themselves, where no other call came in between."""
+        ...
+
     def hardlink(self, path: bytes, target: bytes, /) -> None:
         """A further name for the member called ``target`` (as the archive spells it), before or after this one."""
         ...
@@ -149,6 +159,15 @@ class Builder(Protocol):
         """Something about the archive as a whole that its user should know. One line."""
         ...
 
+    def encrypted(self, files: int, /) -> None:
+        """So many files take a password."""
+        ...
+
+    def secret(self, told: bool, /) -> None:
+        """Something of the description itself is encrypted: it was decrypted and ``told``, and the image must not be
+        kept where it can be read without the password; or it was left out, for lack of one."""
+        ...
+
     def damaged(self, message: str, offset: int, /) -> None:
         """The archive is damaged at this offset of the decoded stream; what was added so far is intact."""
         ...
@@ -157,11 +176,14 @@ class Builder(Protocol):
 class ScanOptions:
     """What the user said about how to read an archive. A format ignores what is not its own."""
 
-    __slots__ = ("encoding", "ignore_zeros")
+    __slots__ = ("encoding", "ignore_zeros", "password")
 
-    def __init__(self, *, ignore_zeros: bool = False, encoding: str | None = None) -> None:
+    def __init__(
+        self, *, ignore_zeros: bool = False, encoding: str | None = None, password: bytes | None = None
+    ) -> None:
         self.ignore_zeros = ignore_zeros  # tar: go on after an end-of-archive mark (concatenated archives)
         self.encoding = encoding  # zip: the code page of names that do not say
+        self.password = password  # zip: of encrypted members
 
 
 class Members(Protocol):
@@ -221,12 +243,24 @@ class RandomFormat(Protocol):
         ...
 
 
+@runtime_checkable
+class SplitFormat(Protocol):
+    """What a format has besides when its archives may be split into parts that know of each other."""
+
+    def parts_before(self, source: Source, /) -> int:
+        """How many parts come before ``source``, the last one; 0 where it is all there is. Raises OSError."""
+        ...
+
+
 AnyFormat: TypeAlias = Format | RandomFormat
 
 
 class PackedFormat(Protocol):
     """What a format has besides when its members may be compressed by themselves."""
 
-    def members(self, stream: Stream, cache: BlockCache, settings: Settings, /) -> Members:
-        """``stream``: what ``scan`` read from, at random now. Raises nothing that reading would not."""
+    def members(
+        self, stream: Stream, cache: BlockCache, settings: Settings, kept: PointsFile | None, /
+    ) -> Members:
+        """``stream``: what ``scan`` read from, at random now. ``kept``: for seek points that are made when members are
+        read. Raises nothing that reading would not."""
         ...

@@ -12,21 +12,22 @@ Rules
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mmap
 import os
 import struct
-import zlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from rofuse_formats.checksum import crc32
 from rofuse_formats.errors import IndexDamagedError
 
 if TYPE_CHECKING:
     from rofuse_formats.image.columns import Piece
 
 MAGIC = b"ROFUSE\r\n"
-VERSION = 2
+VERSION = 3
 _HEADER = struct.Struct("<8sII")
 _SECTION = struct.Struct("<8sQQI4x")
 _CHECKSUM = struct.Struct("<I4x")
@@ -48,12 +49,12 @@ def write(fd: int, meta: dict[str, Any], image: Iterable[Piece], seeks: Iterable
         start, checksum = position, 0
         for piece in pieces:
             view = memoryview(piece).cast("B")
-            checksum = zlib.crc32(view, checksum)
+            checksum = crc32(view, checksum)
             _write_at(fd, view, position)
             position += len(view)
         table.append(_SECTION.pack(tag, start, position - start, checksum))
     head = b"".join(table)
-    _write_at(fd, memoryview(head + _CHECKSUM.pack(zlib.crc32(head))), 0)
+    _write_at(fd, memoryview(head + _CHECKSUM.pack(crc32(head))), 0)
     return position
 
 
@@ -78,7 +79,18 @@ class Index:
             self.image = sections[b"IMAGE"]
         except (KeyError, ValueError) as error:
             raise IndexDamagedError(f"the index lacks its description: {error}") from error
+        self.digest = hashlib.sha256(view[: _head_size(view)]).digest()
+        """Tells it from any other: of the checksums of all its sections."""
         self.seeks = [sections[tag] for tag in sorted(sections) if tag.startswith(b"SEEK")]
+
+    def secrecy(self, word: str) -> bool:
+        """Whether its report says that it ``holds_secrets``, or ``lacks_secrets``."""
+        return bool(self.meta.get("report", {}).get(word))
+
+
+def _head_size(view: memoryview) -> int:
+    _magic, _version, count = _HEADER.unpack_from(view)
+    return int(_HEADER.size + count * _SECTION.size)
 
 
 def _sections(view: memoryview, check: bool) -> dict[bytes, memoryview]:
@@ -86,13 +98,13 @@ def _sections(view: memoryview, check: bool) -> dict[bytes, memoryview]:
     if magic != MAGIC or version != VERSION or count > _MOST_SECTIONS:
         raise IndexDamagedError("the index is of another version")
     end = _HEADER.size + count * _SECTION.size
-    if len(view) < end + _CHECKSUM.size or _CHECKSUM.unpack_from(view, end) != (zlib.crc32(view[:end]),):
+    if len(view) < end + _CHECKSUM.size or _CHECKSUM.unpack_from(view, end) != (crc32(view[:end]),):
         raise IndexDamagedError("the index's table of sections is damaged")
     found = {}
     for tag, offset, size, checksum in _SECTION.iter_unpack(view[_HEADER.size : end]):
         section = view[offset : offset + size]
         wanted = check or tag.startswith(b"META")
-        if len(section) != size or (wanted and zlib.crc32(section) != checksum):
+        if len(section) != size or (wanted and crc32(section) != checksum):
             raise IndexDamagedError(f"section {tag.decode('ascii', 'replace')} of the index is damaged")
         found[tag.rstrip(b"\0")] = section
     return found

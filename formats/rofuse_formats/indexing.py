@@ -26,7 +26,7 @@ from rofuse_formats.limits import MIB
 from rofuse_formats.readers import DecodedReader, SourceReader
 from rofuse_formats.report import Report
 from rofuse_formats.settings import Settings
-from rofuse_formats.source import FileSource, Source
+from rofuse_formats.source import Source, StoredSource, starts_of
 from rofuse_formats.spool import Spool, Writer
 from rofuse_formats.spool_file import SpoolFile
 from rofuse_formats.streams import BlockCache, decoded_stream
@@ -41,7 +41,7 @@ Progress = Callable[[int, int], None]
 
 
 def write_index(
-    source: FileSource,
+    source: StoredSource,
     fd: int,
     settings: Settings,
     progress: Progress | None = None,
@@ -115,8 +115,8 @@ def _places(image: Image, node: int) -> list[tuple[int, int]]:
     return [(extent.offset, extent.length) for extent in extents]
 
 
-def _state_now(source: FileSource) -> dict[str, Any]:
-    again = FileSource(source.path)
+def _state_now(source: StoredSource) -> dict[str, Any]:
+    again = source.reopened()
     try:
         return fingerprint(again)
     finally:
@@ -127,7 +127,7 @@ class _Indexing:
     """One indexing. The lists are by stream, outermost first."""
 
     def __init__(
-        self, source: FileSource, settings: Settings, progress: Progress, spool: SpoolFile | None
+        self, source: StoredSource, settings: Settings, progress: Progress, spool: SpoolFile | None
     ) -> None:
         self.source, self.settings, self.progress, self.spool = source, settings, progress, spool
         self.codecs: list[str] = []
@@ -135,7 +135,7 @@ class _Indexing:
         self.frames: list[int] = []
         self.suspect: list[list[tuple[int, int]]] = []
         self.writer = Writer(spool)
-        self._names = [os.path.basename(os.fsencode(source.path))]
+        self._names = [source.name]
         status = source.status
         mtime = divmod(status.st_mtime_ns, 1_000_000_000)
         self.builder = ImageBuilder(mtime=mtime, uid=status.st_uid, gid=status.st_gid, limits=settings.limits)
@@ -307,7 +307,7 @@ class _WatchedSource:
     """A Source that tells where it is read."""
 
     def __init__(self, source: Source, progress: Progress) -> None:
-        self.size = source.size
+        self.size, self.starts = source.size, starts_of(source)
         self._source, self._progress = source, progress
 
     def pread(self, size: int, offset: int, /) -> bytes:

@@ -17,6 +17,11 @@ class Report:
         self.skipped_counts: Counter[str] = Counter()
         self.damage: list[tuple[str, int]] = []
         self.damage_count = 0
+        self.encrypted = 0
+        """Files that take a password."""
+        self.holds_secrets = self.lacks_secrets = False
+        """Whether the image has what was decrypted, which must not be written where it can be read without the
+        password; and whether it lacks something because there was none."""
 
     def warn(self, message: str) -> None:
         if len(self.warnings) < NAMED:
@@ -32,6 +37,17 @@ class Report:
         self.damage_count += 1
         if len(self.damage) < NAMED:
             self.damage.append((message, offset))
+
+    @property
+    def takes_password(self) -> bool:
+        """Whether more could be read, or shown, with a password."""
+        return bool(self.encrypted or self.lacks_secrets)
+
+    def tell_of_encryption(self) -> None:
+        """That there is no password."""
+        if self.encrypted:
+            files = "1 file is" if self.encrypted == 1 else f"{self.encrypted} files are"
+            self.warn(f"{files} encrypted: read with --password-file or --password")
 
     def lines(self) -> list[str]:
         """What a user should know, one line each, the worst first."""
@@ -51,6 +67,9 @@ class Report:
             "skipped_counts": dict(self.skipped_counts),
             "damage": self.damage,
             "damage_count": self.damage_count,
+            "encrypted": self.encrypted,
+            "holds_secrets": self.holds_secrets,
+            "lacks_secrets": self.lacks_secrets,
         }
 
     @classmethod
@@ -60,5 +79,6 @@ class Report:
         report.skipped = [(path.encode("latin-1"), str(reason)) for path, reason in data["skipped"]]
         report.skipped_counts.update({str(reason): int(n) for reason, n in data["skipped_counts"].items()})
         report.damage = [(str(message), int(offset)) for message, offset in data["damage"]]
-        report.damage_count = int(data["damage_count"])
+        report.damage_count, report.encrypted = int(data["damage_count"]), int(data["encrypted"])
+        report.holds_secrets, report.lacks_secrets = bool(data["holds_secrets"]), bool(data["lacks_secrets"])
         return report

@@ -13,10 +13,9 @@ class Settings:
 
     ``spool``: whether what cannot be sought in is kept decoded on disk; ``spool_limit``: bytes that all spools together
     may take there (None: half of what is free). ``salvage``: bytes that failed their check are given out all the same.
-    ``password``: what encrypted members are decrypted with.
     """
 
-    __slots__ = ("limits", "password", "salvage", "scan", "spool", "spool_limit", "strict")
+    __slots__ = ("limits", "salvage", "scan", "spool", "spool_limit", "strict")
 
     def __init__(
         self,
@@ -26,11 +25,9 @@ class Settings:
         spool: bool = True,
         spool_limit: int | None = None,
         salvage: bool = False,
-        password: bytes | None = None,
     ) -> None:
         self.scan, self.limits, self.strict = scan or ScanOptions(), limits or Limits(), strict
         self.spool, self.spool_limit, self.salvage = spool, spool_limit, salvage
-        self.password = password
 
     def lasting(self) -> dict[str, Any]:
         """What of it an index depends on."""

@@ -9,6 +9,8 @@ seek point lies nearer.
 Rules
 - ``BlockCache.lock`` is the only lock of bookkeeping. It is never held while anything is decoded.
 - The stretch between two seek points is decoded by one thread at a time. Who comes second finds the first one's blocks.
+  What lies behind the last point is one stretch, also where points are still being made: with it goes the cursor that
+  makes them, and none shall overtake it.
 - Memory is bounded: blocks by the cache, cursors by a budget: half of it for those that run, half for those that wait
   where they stopped. One of each there may always be.
 """
@@ -27,12 +29,13 @@ from rofuse_formats.errors import DamagedError
 from rofuse_formats.limits import MIB
 from rofuse_formats.mapped import MappedFile
 from rofuse_formats.patches import Patch, Zeros, patched
-from rofuse_formats.source import FileSource
+from rofuse_formats.source import StoredSource, runs
 from rofuse_formats.spool import Spool
 
 BLOCK = 1 << 17
 CACHE_BUDGET = 24 * MIB
 CURSOR_BUDGET = 40 * MIB
+_OPEN = -1  # the stretch behind the last point
 LARGE_CURSORS, LARGE_CURSOR_BUDGET = 8, 144 * MIB
 """So many cursors there may be beyond the budget while they keep within this one: with fewer, readers at several places
 of a stream of large windows would drive each other from one seek point to the next."""
@@ -51,15 +54,16 @@ class Stream(Protocol):
 
 
 class StoredStream:
-    """A file's own bytes, mapped."""
+    """The bytes of files themselves, mapped."""
 
-    def __init__(self, source: FileSource) -> None:
+    def __init__(self, source: StoredSource) -> None:
         self.size = source.size
-        self._source, self._mapped = source, MappedFile(source)
+        self._source, self._starts = source, source.starts
+        self._files = [MappedFile(file) for file in source.files]
 
     def read(self, offset: int, size: int, /) -> list[memoryview]:
-        piece = self._mapped.read(offset, size)
-        return [piece] if len(piece) else []
+        places = runs(self._starts, offset, min(size, self.size - offset))
+        return [self._files[number].read(at, count) for number, at, count in places]
 
     def pread(self, size: int, offset: int, /) -> bytes:
         return self._source.pread(size, offset)
@@ -158,8 +162,8 @@ class DecodedStream:
 
     def _decode(self, block: int) -> bytes:
         position = block * BLOCK
-        point = bisect_right(self._stream.points, position) - 1
-        with self._stretch(point):
+        with self._stretch(self._point(position, _OPEN)):
+            point = self._point(position)
             data = self._cache.get((self._number, block))
             if data is None:
                 with self._running:
@@ -167,6 +171,12 @@ class DecodedStream:
                     data = self._run(cursor, position)
                     self._rest(cursor)
             return data
+
+    def _point(self, position: int, last: int | None = None) -> int:
+        """The point before a position; of the last one, ``last``."""
+        points = self._stream.points
+        point = bisect_right(points, position) - 1
+        return last if last is not None and point == len(points) - 1 else point
 
     def _run(self, cursor: Cursor, position: int) -> bytes:
         """Moves a cursor over the block at ``position`` and returns the block. What it passes over is kept: who reads

@@ -12,6 +12,7 @@ from rofuse_mount.cli import outcome
 
 _ANSWER_SECONDS = 2.0
 _MESSAGE_MAX = 1 << 18
+_DESCRIPTORS_MAX = 253  # of one message: SCM_MAX_FD
 _NEW: dict[str, Any] = {"server_pid": None, "worker_pids": [], "restarts": 0, "takeovers": 0}
 KEYS = (
     *("source", "mountpoint", "fstype", "supervisor_pid", "server_pid", "worker_pids", "started", "restarts"),
@@ -86,7 +87,7 @@ def request_spec(mount: LiveMount) -> tuple[dict[str, Any], list[int]]:
             connection.settimeout(_ANSWER_SECONDS)
             try:
                 message, descriptors, _, _ = socket.recv_fds(
-                    connection, _MESSAGE_MAX, 64, socket.MSG_CMSG_CLOEXEC
+                    connection, _MESSAGE_MAX, _DESCRIPTORS_MAX, socket.MSG_CMSG_CLOEXEC
                 )
                 if message:
                     return json.loads(message), list(descriptors)

@@ -13,11 +13,11 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from rofuse_formats import Archive, Settings, cache, errors
-from rofuse_formats.archive import BLINK, Found, find_index, keep_index, open_spool
+from rofuse_formats import Archive, Settings, cache, errors, parts
+from rofuse_formats.archive import BLINK, Found, find_index, keep_index, open_spool, points_place
 from rofuse_formats.index import Index
 from rofuse_formats.limits import MIB
-from rofuse_formats.source import FileSource
+from rofuse_formats.source import FileSource, StoredSource
 from rofuse_mount.cli import outcome, parameters
 
 STANDARD_INPUT = "-"
@@ -33,6 +33,10 @@ class Opened:
     def __init__(self, archive: Archive, index: int, notes: list[str]) -> None:
         self.archive, self.index, self.notes = archive, index, notes
 
+    def close(self) -> None:
+        self.archive.close()
+        os.close(self.index)
+
     def tell(self, source: str, options: dict[str, Any]) -> None:
         """Says what is wrong with the archive, and with ``--verbose`` what was done."""
         if options["quiet"]:
@@ -42,6 +46,23 @@ class Opened:
             outcome.say(f"{outcome.show(source)}: {line}")
 
 
+def open_to_read(path: str, options: dict[str, Any]) -> Opened:
+    """As ``open_source``, for who will read what is in it: where that takes a password, and none was given, it is asked
+    for, and put into ``options``. No answer is an answer: what is not encrypted can be read. Raises Failure."""
+    opened = open_source(path, options)
+    unknown = options["password_file"] is None and options["password"] is None
+    if unknown and opened.archive.report.takes_password and not options["quiet"] and _is_terminal():
+        options["password"] = parameters.ask_password(f"Password for {outcome.show(path)}") or None
+        if options["password"] is not None:
+            opened.close()
+            return open_source(path, options)
+    return opened
+
+
+def _is_terminal() -> bool:
+    return os.isatty(0) and os.isatty(2)
+
+
 def open_source(
     path: str, options: dict[str, Any], *, keep: bool | None = None, rebuild: bool = False
 ) -> Opened:
@@ -49,7 +70,7 @@ def open_source(
     is written to a file; None: where making it took longer than a blink. Raises Failure."""
     settings = parameters.settings(options)
     try:
-        source = standard_input(settings) if path == STANDARD_INPUT else FileSource(path)
+        source = standard_input(settings) if path == STANDARD_INPUT else parts.opened(path)
         found = "an index in memory was asked for" if options["no_index"] else None
         if not source.named:
             found, keep = "standard input is indexed for this one time", False
@@ -89,8 +110,8 @@ def standard_input(settings: Settings) -> FileSource:
     return FileSource(STANDARD_INPUT, file.open(), named=False)
 
 
-def _with_kept_index(source: FileSource, settings: Settings, found: Found) -> Opened:
-    archive = Archive(source, found.index, settings, found.path, found.spool)
+def _with_kept_index(source: StoredSource, settings: Settings, found: Found) -> Opened:
+    archive = Archive(source, found.index, settings, found.path, found.spool, points_place(source))
     if settings.strict and archive.report.damage:
         raise errors.DamagedError(*archive.report.damage[0])
     return Opened(archive, found.fd, [f"index {outcome.show(found.path)}", *_spooled(archive)])
@@ -104,7 +125,7 @@ def _spooled(archive: Archive) -> list[str]:
 
 
 def _with_new_index(
-    source: FileSource, settings: Settings, options: dict[str, Any], why: str, keep: bool | None
+    source: StoredSource, settings: Settings, options: dict[str, Any], why: str, keep: bool | None
 ) -> Opened:
     fd = os.memfd_create("rofuse-index", os.MFD_CLOEXEC)
     try:
@@ -113,25 +134,26 @@ def _with_new_index(
         took = time.monotonic() - started
         index = Index(fd)
         spool = open_spool(index, spool_fd)
+        points = points_place(source) if not options["no_index"] else None
         notes = [f"indexed in {took:.1f} s ({why})"]
         if not options["no_index"] and (took > BLINK if keep is None else keep):
             place = cache.place(os.fsdecode(source.path), options["index_here"])
-            trouble = keep_index(source, fd, spool, place)
+            trouble = keep_index(source, fd, index, spool, place)
             if trouble and keep:
                 raise outcome.Failure(f"the index cannot be kept: {outcome.show(trouble)}")
             if not trouble:
                 # The kept file is mapped rather than the memory it was made in, which is then given back.
                 kept_fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
-                archive = Archive(source, Index(kept_fd), settings, place, spool)
+                archive = Archive(source, Index(kept_fd), settings, place, spool, points)
                 return Opened(archive, kept_fd, [*notes, f"index {outcome.show(place)}", *_spooled(archive)])
             notes.append(f"the index is kept in memory only: {trouble}")
-        archive = Archive(source, index, settings, None, spool)
+        archive = Archive(source, index, settings, None, spool, points)
         return Opened(archive, os.dup(fd), [*notes, *_spooled(archive)])
     finally:
         os.close(fd)
 
 
-def _write_index(source: FileSource, fd: int, settings: Settings, *, draw: bool) -> int:
+def _write_index(source: StoredSource, fd: int, settings: Settings, *, draw: bool) -> int:
     """Has a child process write the index to ``fd``. Returns the descriptor of the spool that goes with it, -1 for
     none. Raises what the child would have raised."""
     sys.stdout.flush()
@@ -161,7 +183,7 @@ def _write_index(source: FileSource, fd: int, settings: Settings, *, draw: bool)
 
 
 def _index_and_exit(
-    source: FileSource, fd: int, settings: Settings, sink: socket.socket, draw: bool
+    source: StoredSource, fd: int, settings: Settings, sink: socket.socket, draw: bool
 ) -> NoReturn:
     import json
 
@@ -171,7 +193,7 @@ def _index_and_exit(
     from rofuse_mount.memory import keep_one_heap
 
     status = 0
-    progress = Progress(f"indexing {os.path.basename(os.fsdecode(source.path))}", draw)
+    progress = Progress(f"indexing {os.fsdecode(source.name)}", draw)
     try:
         sys.setswitchinterval(
             0.0005

@@ -53,7 +53,12 @@ def _password_of_file(
 
 
 def _password_of_terminal(context: click.Context, parameter: click.Parameter, wanted: bool) -> bytes | None:
-    return os.fsencode(str(click.prompt("Password", hide_input=True, err=True))) if wanted else None
+    return ask_password("Password") if wanted else None
+
+
+def ask_password(prompt: str) -> bytes:
+    """What is typed on the terminal, unseen; nothing where that is nothing."""
+    return os.fsencode(str(click.prompt(prompt, "", hide_input=True, show_default=False, err=True)))
 
 
 def source_options(function: _Function) -> _Function:
@@ -80,7 +85,7 @@ def source_options(function: _Function) -> _Function:
                 "--password",
                 is_flag=True,
                 callback=_password_of_terminal,
-                help="zip: ask for the password.",
+                help="zip: ask for the password now.",
             ),
             click.option(
                 "--max-window",
@@ -124,12 +129,12 @@ def source_options(function: _Function) -> _Function:
 
 def settings(options: dict[str, Any]) -> Settings:
     limits = Limits(max_window=options["max_window"], max_entries=options["max_entries"])
+    password = options["password_file"] if options["password_file"] is not None else options["password"]
     return Settings(
-        ScanOptions(ignore_zeros=options["ignore_zeros"], encoding=options["encoding"]),
+        ScanOptions(ignore_zeros=options["ignore_zeros"], encoding=options["encoding"], password=password),
         limits,
         strict=options["strict"],
         spool=not options["no_spool"],
         spool_limit=options["spool_limit"],
         salvage=options["salvage"],
-        password=options["password_file"] if options["password_file"] is not None else options["password"],
     )

@@ -1,17 +1,19 @@
 """Measures rofuse-mount beside its peers: one command, one run, the same archives, in turns.
 
     python tests/bench/bench.py [--quick | --entries N | --megabytes N] [--rounds N] [--only WORD]... [--work DIR]
+    python tests/bench/bench.py --zip ...     a deflated and a stored zip of the tree, and one of a million entries
 
 In each round every task is done by every peer, one after the other, on a mount of its own; what is shown are medians
-over the rounds, and, in brackets, how many times ours that is. Besides the table there is a JSON file with every
-single figure. Linux; as root for the kernel's squashfs. Needs tar, zstd, mksquashfs and the peers, which --install
-gets where they are missing.
+over the rounds, and, in brackets, how many times ours that is. What takes longer than the limit is tried once. Besides
+the table there is a JSON file with every single figure. Linux; as root for the kernel's squashfs. Needs tar, zstd,
+mksquashfs, bsdtar (for zip) and the peers, which --install gets where they are missing.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import shutil
@@ -21,16 +23,27 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, not as a module
 
-from tests.bench.peers import PEERS, MountError, Ours, Peer
+from tests.bench.peers import PEERS, ZIP_PEERS, MountError, Ours, Peer, TooSlowError
 from tests.bench.tasks import TASKS, Run, Task
 from tests.bench.workload import Workload
 
 Figures = dict[str, dict[str, list[float | None]]]
-"""By task and peer: a figure each round; None where it failed or took too long."""
+"""By task and peer: a figure each round; None where it failed, infinite where it took too long."""
+
+MILLION = 1_000_000
+
+
+class Case(NamedTuple):
+    """One table."""
+
+    workload: Workload
+    peers: list[Peer]
 
 
 def main() -> None:
@@ -58,6 +71,11 @@ def parse_arguments() -> argparse.Namespace:
         metavar="N",
         help="a generated archive of N entries instead of a tree",
     )
+    add(
+        "--zip",
+        action="store_true",
+        help="zip archives: deflated, stored, of a million entries (or --entries)",
+    )
     add("--megabytes", type=int, default=0, metavar="N", help="files of N million bytes instead of a tree")
     add(
         "--work",
@@ -77,21 +95,37 @@ def parse_arguments() -> argparse.Namespace:
 
 def bench(arguments: argparse.Namespace, work: Path) -> None:
     tasks = chosen(TASKS, arguments.only)
-    peers = find_peers(arguments, work)
+    results: list[dict[str, object]] = []
     say("preparing the workload")
-    workload = Workload(work, quick=arguments.quick, entries=arguments.entries, megabytes=arguments.megabytes)
-    for kind in {peer.archive for peer in peers}:
-        workload.archive(kind)
-    figures: Figures = {name: {peer.name: [] for peer in peers} for name in tasks}
-    try:
-        for number in range(arguments.rounds):
-            for task in tasks.values():
-                for peer in peers:
-                    if task.in_kernel or not peer.in_kernel:
-                        run = Run(peer, workload, arguments.timeout)
-                        figures[task.name][peer.name].append(measure(task, run, number))
-    finally:
-        report(figures, peers, workload, arguments)
+    for workload, peers in zip_cases(arguments, work) if arguments.zip else [plain_case(arguments, work)]:
+        for kind in {peer.archive for peer in peers}:
+            workload.archive(kind)
+        figures: Figures = {name: {peer.name: [] for peer in peers} for name in tasks}
+        try:
+            for number in range(arguments.rounds):
+                for task in tasks.values():
+                    for peer in peers:
+                        if task.in_kernel or not peer.in_kernel:
+                            run = Run(peer, workload, arguments.timeout)
+                            measure(task, run, number, figures[task.name][peer.name])
+        finally:
+            results.append(report(figures, peers, workload, arguments))
+            write(results, arguments)
+
+
+def plain_case(arguments: argparse.Namespace, work: Path) -> Case:
+    peers = find_peers(PEERS, arguments, work)
+    sizes = {"entries": arguments.entries, "megabytes": arguments.megabytes}
+    return Case(Workload(work, quick=arguments.quick, **sizes), peers)
+
+
+def zip_cases(arguments: argparse.Namespace, work: Path) -> Iterator[Case]:
+    """One after the other: a million entries take their time to be made."""
+    for kind, entries in (("zip", 0), ("stored.zip", 0), ("zip", arguments.entries or MILLION)):
+        peers = find_peers(ZIP_PEERS, arguments, work)
+        for peer in peers:
+            peer.archive = kind
+        yield Case(Workload(work, quick=arguments.quick and not entries, entries=entries), peers)
 
 
 def chosen(tasks: dict[str, Task], words: list[str]) -> dict[str, Task]:
@@ -100,10 +134,10 @@ def chosen(tasks: dict[str, Task], words: list[str]) -> dict[str, Task]:
     return named or tasks
 
 
-def find_peers(arguments: argparse.Namespace, work: Path) -> list[Peer]:
-    named = [cls for cls in PEERS if any(word in cls.name for word in arguments.only)]
+def find_peers(known: list[type[Peer]], arguments: argparse.Namespace, work: Path) -> list[Peer]:
+    named = [cls for cls in known if any(word in cls.name for word in arguments.only)]
     peers = []
-    for cls in named or PEERS:
+    for cls in named or known:
         peer = cls(work)
         if isinstance(peer, Ours) and arguments.rofuse:
             peer.program = shutil.which(arguments.rofuse)
@@ -119,14 +153,19 @@ def find_peers(arguments: argparse.Namespace, work: Path) -> list[Peer]:
     return peers
 
 
-def measure(task: Task, run: Run, number: int) -> float | None:
+def measure(task: Task, run: Run, number: int, figures: list[float | None]) -> None:
+    """Adds a figure. What took too long once is not tried again."""
+    if math.inf in figures:
+        return
     say(f"round {number + 1}: {task.name}: {run.peer.name}")
     try:
-        return task.measure(run)
+        figures.append(task.measure(run))
+    except (TooSlowError, subprocess.TimeoutExpired):
+        figures[:] = [math.inf]
     except (MountError, subprocess.SubprocessError) as error:
         say()
         print(f"{task.name}: {run.peer.name}: {error}", file=sys.stderr)
-        return None
+        figures.append(None)
 
 
 def say(line: str = "") -> None:
@@ -141,9 +180,11 @@ def median(values: list[float | None]) -> float | None:
     return statistics.median(good) if good and len(good) == len(values) else None
 
 
-def show(value: float | None, unit: str) -> str:
+def show(value: float | None, unit: str, limit: float) -> str:
     if value is None:
         return "-"
+    if value == math.inf:
+        return f"> {limit:g} s"
     if unit == "B":
         return f"{value / (1 << 20):.1f} MiB"
     return (
@@ -155,15 +196,16 @@ def show(value: float | None, unit: str) -> str:
     )
 
 
-def table(figures: Figures, peers: list[Peer]) -> str:
+def table(figures: Figures, peers: list[Peer], limit: float) -> str:
     rows = [["", *(peer.name for peer in peers)]]
     for name, by_peer in figures.items():
         ours = median(by_peer.get(Ours.name, []))
         row = [name]
         for peer in peers:
             value = median(by_peer[peer.name])
-            ratio = f" ({value / ours:.2f})" if value is not None and ours and peer.name != Ours.name else ""
-            row.append(show(value, TASKS[name].unit) + ratio)
+            known = value is not None and value != math.inf and ours and peer.name != Ours.name
+            ratio = f" ({value / ours:.2f})" if known and value and ours else ""
+            row.append(show(value, TASKS[name].unit, limit) + ratio)
         rows.append(row)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
@@ -171,23 +213,49 @@ def table(figures: Figures, peers: list[Peer]) -> str:
     )
 
 
-def report(figures: Figures, peers: list[Peer], workload: Workload, arguments: argparse.Namespace) -> None:
+def report(
+    figures: Figures, peers: list[Peer], workload: Workload, arguments: argparse.Namespace
+) -> dict[str, object]:
+    """Prints what was measured, and returns all of it."""
     say()
     about = {
         "date": time.strftime("%Y-%m-%d %H:%M:%S%z"),
         "kernel": os.uname().release,
         "python": platform.python_version(),
         "processors": len(os.sched_getaffinity(0)),
+        "interpreter's start": f"{interpreter_start() * 1e3:.1f} ms",
+        "archives": sorted({peer.archive for peer in peers}),
         "rounds": arguments.rounds,
         "workload": workload.describe(),
         "versions": {peer.name: peer.version() for peer in peers},
     }
     for key, value in about.items():
         print(f"{key}: {value}")
-    print("\n" + table(figures, peers))
-    path = Path(arguments.json or time.strftime("bench-%Y%m%d-%H%M%S.json"))
-    path.write_text(json.dumps({**about, "figures": figures}, indent=1) + "\n")
-    print(f"\nevery figure: {path}")
+    print("\n" + table(figures, peers, arguments.timeout) + "\n")
+    kept = {
+        task: {
+            peer: [f"> {arguments.timeout:g} s" if value == math.inf else value for value in values]
+            for peer, values in by_peer.items()
+        }
+        for task, by_peer in figures.items()
+    }
+    return {**about, "figures": kept}
+
+
+def interpreter_start() -> float:
+    """Seconds that a Python without anything to do takes from its start to its end."""
+    times = []
+    for _ in range(9):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-c", ""], check=True)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def write(results: list[dict[str, object]], arguments: argparse.Namespace) -> None:
+    path = Path(arguments.json or f"bench-{results[0]['date']}.json".replace(" ", "-").replace(":", ""))
+    path.write_text(json.dumps(results, indent=1) + "\n")
+    print(f"every figure: {path}\n")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,11 @@ POLL = 0.002  # seconds
 
 
 class MountError(Exception):
-    """A peer did not mount, or not in time."""
+    """A peer did not mount."""
+
+
+class TooSlowError(MountError):
+    """It did not in time."""
 
 
 class Mount(NamedTuple):
@@ -48,7 +52,7 @@ class Peer:
     """One program on one archive of the workload."""
 
     name: ClassVar[str]
-    archive: ClassVar[str] = "tar.zst"
+    archive: str = "tar.zst"
     """Which of the workload's archives it mounts."""
     tool: ClassVar[str]
     """The program, looked for beside this Python, on PATH, and in the peers' own virtual environment."""
@@ -126,7 +130,9 @@ class Peer:
             yield Mount(mountpoint, time.perf_counter() - started, mark, launcher_peak)
         except (MountError, subprocess.SubprocessError) as error:
             last = log.read_text(errors="replace").strip().splitlines()[-1:]
-            raise MountError(f"{self.name}: {error} {' '.join(last)}") from error
+            slow = isinstance(error, TooSlowError | subprocess.TimeoutExpired)
+            kind = TooSlowError if slow else MountError
+            raise kind(f"{self.name}: {error} {' '.join(last)}") from error
         finally:
             self.unmount(mountpoint)
             end(mark, process)
@@ -143,7 +149,7 @@ class Peer:
                     return usage.ru_maxrss * 1024
                 raise MountError("ended without a mount")
             time.sleep(POLL)
-        raise MountError("not mounted in time")
+        raise TooSlowError("not mounted in time")
 
 
 class Ours(Peer):
@@ -171,6 +177,16 @@ class Ratarmount(Peer):
 class RatarmountStored(Ratarmount):
     name = "ratarmount-tar"
     archive = "tar"
+
+
+class FuseZip(Peer):
+    name = "fuse-zip"
+    archive = "zip"
+    tool = "fuse-zip"
+    apt = "fuse-zip"
+
+    def command(self, archive: Path, mountpoint: Path) -> list[str]:
+        return [self.program or self.tool, "-r", str(archive), str(mountpoint)]
 
 
 class SquashfuseLowLevel(Peer):
@@ -212,6 +228,9 @@ PEERS: list[type[Peer]] = [
     OursStored,
     RatarmountStored,
 ]
+
+
+ZIP_PEERS: list[type[Peer]] = [Ours, Ratarmount, FuseZip]
 
 
 def is_mounted(mountpoint: Path) -> bool:

@@ -68,7 +68,8 @@ class Workload:
         return tree
 
     def archive(self, kind: str) -> Path:
-        """The archive of this kind: ``tar``, ``tar.zst`` (level 3, one frame) or ``squashfs`` (zstd)."""
+        """The archive of this kind: ``tar``, ``tar.zst`` (level 3, one frame), ``squashfs`` (zstd), ``zip`` (deflated)
+        or ``stored.zip``."""
         path = self.folder / f"workload.{kind}"
         if kind == "tar" or path.exists():
             return path
@@ -80,6 +81,11 @@ class Workload:
                 options = ["-tar", "-comp", "zstd", "-quiet", "-no-progress"]
                 with open(tar, "rb") as stream:
                     subprocess.run(["mksquashfs", "-", made, *options], stdin=stream, check=True)
+            elif kind in ("zip", "stored.zip"):
+                method = "zip:compression=" + ("deflate" if kind == "zip" else "store")
+                subprocess.run(
+                    ["bsdtar", "-c", "--format=zip", "--options", method, "-f", made, f"@{tar}"], check=True
+                )
             else:
                 raise ValueError(f"no such archive: {kind}")
         return path

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rofuse_formats.archives.tar import FORMAT
-from rofuse_formats.entry import Extent, ScanOptions, Time
+from rofuse_formats.entry import Extent, PackedRow, ScanOptions, Time
 from rofuse_formats.limits import Limits
 
 END = bytes(1024)
@@ -103,6 +103,15 @@ class Recorder:
     def warn(self, message: str, /) -> None:
         assert "\n" not in message
         self.warnings.append(message)
+
+    def add_packed(self, rows: Sequence[PackedRow], /) -> None:
+        raise AssertionError("members of tar are not packed")
+
+    def encrypted(self, files: int, /) -> None:
+        raise AssertionError("tar knows no encryption")
+
+    def secret(self, told: bool, /) -> None:
+        raise AssertionError("tar knows no encryption")
 
     def damaged(self, message: str, offset: int, /) -> None:
         assert "\n" not in message

@@ -20,7 +20,7 @@ def opened(
     **limits: Any,
 ) -> Archive:
     """An archive of these bytes, indexed in memory."""
-    settings = Settings(ScanOptions(encoding=encoding), Limits(**limits), salvage=salvage, password=password)
+    settings = Settings(ScanOptions(encoding=encoding, password=password), Limits(**limits), salvage=salvage)
     with tempfile.NamedTemporaryFile(prefix="zip-") as file:
         file.write(data)
         file.flush()

@@ -6,6 +6,7 @@ import os
 import random
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -244,3 +245,44 @@ def test_a_file_in_very_many_pieces_is_one_answer(tmp_path: Path) -> None:
     assert len(archive.read(2, 5, 100_000)) > 100
     for offset, size in ((0, 1 << 30), (5, 100_000), (999, 2), (1_000_000, 1 << 20)):
         assert b"".join(archive.read(2, offset, size)) == expected[offset : offset + size]
+
+
+class _Growing:
+    """A stream that gets a seek point while its first block is decoded, as if another reader came just then."""
+
+    size, cursor_bytes = 4 * BLOCK, 1
+
+    def __init__(self) -> None:
+        self.points, self.made = [0], 0
+        self.busy = threading.Event()
+
+    def cursor(self, point: int) -> _GrowingCursor:
+        self.made += 1
+        return _GrowingCursor(self, self.points[point])
+
+
+class _GrowingCursor:
+    def __init__(self, stream: _Growing, position: int) -> None:
+        self.position, self._stream = position, stream
+
+    def read(self, size: int) -> bytes:
+        if not self.position:
+            self._stream.points.append(BLOCK)
+            self._stream.busy.set()
+            time.sleep(0.2)
+        self.position += size
+        return bytes(size)
+
+    def skip(self, size: int) -> None:
+        self.position += size
+
+
+def test_nobody_overtakes_the_cursor_that_makes_points() -> None:
+    growing = _Growing()
+    stream = DecodedStream(growing, BlockCache())
+    first = threading.Thread(target=stream.read, args=(0, BLOCK))
+    first.start()
+    growing.busy.wait()
+    stream.read(BLOCK, BLOCK)
+    first.join()
+    assert growing.made == 1

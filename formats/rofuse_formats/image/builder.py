@@ -22,8 +22,9 @@ from __future__ import annotations
 import stat
 from array import array
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
-from rofuse_formats.entry import Extent, Time
+from rofuse_formats.entry import Extent, PackedRow, Time
 from rofuse_formats.errors import LimitError
 from rofuse_formats.image import layout
 from rofuse_formats.image.columns import Piece, columns
@@ -39,6 +40,8 @@ _EPOCH = Time(0)
 _PAST, _FUTURE = -(1 << 61), (1 << 61) - 1  # seconds are kept within these
 
 ROOT_DIRECTORY = 0
+_MEMBER = layout.DATA_MEMBER << layout.DATA_SHIFT
+_NO_NAMES = frozenset((b"", b".", b".."))
 HARDLINK_MODE = 0  # no type bits: a record whose inode is another record's
 _TYPES = {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK}
 
@@ -135,6 +138,39 @@ class ImageBuilder:
             return self._add_checked(path, directory, name, (mode, owner, size, mtime, mtime_ns, data))
         return self._record(directory, name, mode, owner, size, mtime, mtime_ns, data)
 
+    def add_packed(self, rows: Sequence[PackedRow], /) -> None:
+        if not rows:
+            return
+        paths, modes, owners, sizes, mtimes, *members = zip(*rows, strict=True)
+        heads, _slashes, names = zip(*[path.rpartition(b"/") for path in paths], strict=True)
+        directories = {head: self.find_directory(head) for head in set(heads)}
+        joined, count = b"".join(names), len(self.mode)
+        if (
+            -1 in directories.values()
+            or count + len(rows) > self.limits.max_entries
+            or len(max(names, key=len)) > NAME_MAX
+            or b"\0" in joined
+            or not _NO_NAMES.isdisjoint(names)
+            or max(sizes) >> 62
+            or min(mtimes) < _PAST
+            or max(mtimes) > _FUTURE
+        ):
+            for path, mode, owner, size, mtime, *member in rows:
+                self.add(path, mode, owner, size, mtime, 0, self.packed(*member))
+            return
+        first = _MEMBER + len(self._member_columns[0])
+        self.name_at.fromlist(list(accumulate(map(len, names), initial=len(self.names)))[1:])
+        self.names += joined
+        self.directory.fromlist([directories[head] for head in heads])
+        self.mode.fromlist(list(modes))
+        self.owners.fromlist(list(owners))
+        self.size.fromlist(list(sizes))
+        self.mtime.fromlist(list(mtimes))
+        self.mtime_ns.frombytes(bytes(self.mtime_ns.itemsize * len(rows)))
+        self.data.fromlist(list(range(first, first + len(rows))))
+        for column, values in zip(self._member_columns, members, strict=True):
+            column.fromlist(list(values))
+
     def hardlink(self, path: bytes, target: bytes, /) -> None:
         record = self.add(path, stat.S_IFREG, 0, 0, 0, 0, 0)
         if record >= 0:
@@ -166,6 +202,13 @@ class ImageBuilder:
 
     def warn(self, message: str, /) -> None:
         self.report.warn(message)
+
+    def encrypted(self, files: int, /) -> None:
+        self.report.encrypted += files
+
+    def secret(self, told: bool, /) -> None:
+        self.report.holds_secrets |= told
+        self.report.lacks_secrets |= not told
 
     def damaged(self, message: str, offset: int, /) -> None:
         self.report.damaged(message, offset)
@@ -221,7 +264,7 @@ class ImageBuilder:
                 )
                 return -1
         if kind == stat.S_IFDIR:
-            number = self._enter(path, path)
+            number = self._enter(path.rstrip(b"/"), path)  # as what lies in it will say it
             if number < 0:
                 return -1
             return self._tell_directory(number, mode, owner, mtime, mtime_ns)
@@ -268,10 +311,12 @@ class ImageBuilder:
         return number
 
     def _make_directories(self, head: bytes, path: bytes) -> int:
-        parts = [part for part in head.split(b"/") if part not in (b"", b".")]
+        upper, _slash, last = head.rpartition(b"/")
+        number = self._head_directories.get(upper, ROOT_DIRECTORY)
+        parts = [last] if upper in self._head_directories else head.split(b"/")
+        parts = [part for part in parts if part not in (b"", b".")]
         if not all(self._name_is_good(part, path) for part in parts):
             return -1
-        number = ROOT_DIRECTORY
         for part in parts:
             key = (number, part)
             found = self._directories.get(key)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import stat
 import sys
 from array import array
+from operator import itemgetter
 from typing import TYPE_CHECKING, TypeAlias
 
 from rofuse_formats.errors import LimitError
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 Piece: TypeAlias = "bytes | bytearray | array[int]"  # array takes no parameter before Python 3.12
 
+_MEMBER = layout.DATA_MEMBER << layout.DATA_SHIFT
+_CHUNK = 1 << 14
 _PLAIN = (stat.S_IFREG, stat.S_IFCHR, stat.S_IFBLK)
 
 
@@ -59,14 +62,13 @@ class _Columns:
     def _inodes(self) -> None:
         builder, record = self.builder, self.tree.record
         for name in ("mode", "size", "mtime", "mtime_ns", "data"):
-            column = self.column[name]
-            self.column[name] = array(column.typecode, map(getattr(builder, name).__getitem__, record))
+            self.column[name] = _gathered(getattr(builder, name), record)
         self.column["nlink"], self.column["parent"] = self.tree.nlink, self.tree.parent
 
     def _owners(self) -> None:
         """Owners in the order of their first inode."""
         owners = list(self.builder.owner_numbers)
-        used = array("I", map(self.builder.owners.__getitem__, self.tree.record))
+        used = _gathered(self.builder.owners, self.tree.record)
         number = {old: new for new, old in enumerate(dict.fromkeys(used))}
         self.column["owner"] = array("I", map(number.__getitem__, used))
         for old in number:
@@ -79,15 +81,17 @@ class _Columns:
     def _data(self) -> None:
         """Data words, and the sizes that follow from them."""
         modes, sizes, words = self.column["mode"], self.column["size"], self.column["data"]
-        for row, mode in enumerate(modes):
-            kind, word = mode & 0o170000, words[row]
+        members = array("Q")
+        for row, (mode, word) in enumerate(zip(modes, words, strict=True)):
+            kind = mode & 0o170000
             if kind == stat.S_IFREG:
-                if not sizes[row]:
+                if word >= _MEMBER and sizes[row]:
+                    words[row] = _MEMBER + len(members)
+                    members.append(word - _MEMBER)
+                elif not sizes[row]:
                     words[row] = 0  # an empty file lies nowhere
-                elif word >> layout.DATA_SHIFT == layout.DATA_PIECES:
-                    words[row] = self._pieces(word)
                 elif word >> layout.DATA_SHIFT:
-                    words[row] = self._member(word & layout.DATA_MASK)
+                    words[row] = self._pieces(word)
             elif kind == stat.S_IFDIR:
                 words[row], sizes[row] = self.tree.first[word], self.tree.count[word]
             elif kind == stat.S_IFLNK:
@@ -97,6 +101,8 @@ class _Columns:
                 sizes[row] = 0
                 if kind not in _PLAIN:
                     words[row] = 0
+        for name, values in self.builder.member_rows.items():
+            self.column[name] = _gathered(values, members)
 
     def _pieces(self, word: int) -> int:
         column = self.column
@@ -107,11 +113,6 @@ class _Columns:
             column["stream"].append(extent.stream)
         column["pieces_at"].append(len(column["stream"]))
         return layout.DATA_PIECES << layout.DATA_SHIFT | len(column["pieces_at"]) - 2
-
-    def _member(self, number: int) -> int:
-        for name, values in self.builder.member_rows.items():
-            self.column[name].append(values[number])
-        return layout.DATA_MEMBER << layout.DATA_SHIFT | len(self.column["packed"]) - 1
 
     def _xattrs(self) -> None:
         kept = self.builder.record_xattrs
@@ -153,3 +154,12 @@ class _Columns:
         if row is None:
             row = self._small[data] = self._text(data)
         return row
+
+
+def _gathered(values: array[int], rows: array[int]) -> array[int]:
+    """The values in these rows. In chunks: their numbers are objects for a while."""
+    found = array(values.typecode)
+    for start in range(0, len(rows), _CHUNK):
+        chunk = rows[start : start + _CHUNK]
+        found.extend(array(values.typecode, itemgetter(*chunk, chunk[0])(values)[:-1]))
+    return found

@@ -11,6 +11,7 @@ import stat
 from array import array
 from bisect import bisect_left
 from collections import deque
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from rofuse_formats.image import layout
@@ -55,10 +56,9 @@ class Tree:
         first = len(self.child)
         self.first[directory], self.count[directory] = first, len(records)
         self._number(records, self._node[self._builder.directory_record[directory]])
-        name_at, at = self.name_at, len(self.names)
-        for name in names:
-            at += len(name)
-            name_at.append(at)
+        name_at = self.name_at
+        name_at.pop()
+        name_at.extend(accumulate(map(len, names), initial=len(self.names)))
         self.names += b"".join(names)
         self.order.extend(map(first.__add__, sorted(range(len(names)), key=names.__getitem__)))
         return records

@@ -13,7 +13,7 @@ from rofuse_mount.cli import outcome
 from rofuse_mount.cli.sizes import readable
 
 
-@click.group("cache", invoke_without_command=True, short_help="List or clear kept indexes and spools.")
+@click.group("cache", invoke_without_command=True, short_help="List or clear what is kept of archives.")
 @click.option(
     "--json", "as_json", is_flag=True, help="One object a line: path, kind, source, size, last_used."
 )
@@ -21,7 +21,8 @@ from rofuse_mount.cli.sizes import readable
 def COMMAND(ctx: click.Context, /, as_json: bool) -> None:
     """List what is kept in the cache directory, the least recently used first.
 
-    Indexes make the next mount of an archive fast; spools hold the decoded data of archives that cannot be sought in.
+    Indexes make the next mount of an archive fast; spools hold the decoded data of archives that cannot be sought in;
+    points are where reading can begin inside large members.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -33,12 +34,12 @@ def COMMAND(ctx: click.Context, /, as_json: bool) -> None:
     for file in kept:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(file.last_used / 1e9))
         what = outcome.show(file.source or os.path.basename(file.path))
-        click.echo(f"{file.kind:5}  {readable(file.size):>10}  {when}  {what}")
+        click.echo(f"{file.kind:6}  {readable(file.size):>10}  {when}  {what}")
     total = sum(file.size for file in kept)
     click.echo(f"{readable(total)} in {len(kept)} files in {outcome.show(cache.directory())}")
 
 
-@COMMAND.command("clear", short_help="Remove kept indexes and spools.")
+@COMMAND.command("clear", short_help="Remove what is kept of archives.")
 @click.argument("sources", nargs=-1, metavar="[SOURCE]...")
 @click.option("--spools", is_flag=True, help="Only spools.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")

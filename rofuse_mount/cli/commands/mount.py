@@ -10,10 +10,11 @@ from typing import Any, NoReturn
 
 import click
 
+from rofuse_formats.source import JoinedSource
 from rofuse_mount import archive_server, background, mounting, runtime, supervised
 from rofuse_mount.archive_fs import ArchiveFilesystem
 from rofuse_mount.cli import fuse_options, outcome
-from rofuse_mount.cli.opening import STANDARD_INPUT, Opened, open_source
+from rofuse_mount.cli.opening import STANDARD_INPUT, Opened, open_to_read
 from rofuse_mount.cli.parameters import settings as source_settings
 from rofuse_mount.cli.parameters import source_options
 from rofuse_mount.mounting.ending import Ending
@@ -93,7 +94,7 @@ class Request:
                 raise outcome.about(self.options["log_file"], error) from error
 
     def carry_out(self) -> None:
-        opened = open_source(self.source, self.options)
+        opened = open_to_read(self.source, self.options)
         opened.tell(self.source, self.options)
         spec = self.spec(opened)
         try:
@@ -178,19 +179,22 @@ class Request:
             "fstype": os.fsdecode(mounted.fstype),
             "supervisor_pid": os.getpid(),
             "started": time.time(),
-            "identity": archive_server.identity(spec.archive),
+            "identity": archive_server.identity(fd for _path, fd in spec.files()),
         }
 
     def spec(self, opened: Opened) -> archive_server.Spec:
         """What its servers are started from, but for the mount itself."""
-        options = self._mount_options()
+        options, source = self._mount_options(), opened.archive.source
+        parts = [(file.path, file.fd) for file in source.files] if isinstance(source, JoinedSource) else []
         return archive_server.Spec(
-            source=opened.archive.source.path,
-            named=opened.archive.source.named,
-            archive=opened.archive.source.fd,
+            source=source.path,
+            named=source.named,
+            archive=source.files[0].fd if not parts else -1,
+            parts=parts,
             index=opened.index,
             spool=opened.archive.spool.fd if opened.archive.spool else -1,
             index_path=opened.archive.index_path,
+            points=opened.archive.points_path,
             settings=archive_server.dump_settings(source_settings(self.options)),
             view=self._view(),
             owner_only=self._owner_only(),

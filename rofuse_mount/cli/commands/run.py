@@ -24,7 +24,7 @@ from rofuse_mount import archive_server, background, mounting
 from rofuse_mount.archive_fs import ArchiveFilesystem
 from rofuse_mount.cli import fuse_options, outcome
 from rofuse_mount.cli.commands.mount import Request
-from rofuse_mount.cli.opening import open_source
+from rofuse_mount.cli.opening import open_to_read
 from rofuse_mount.cli.parameters import source_options
 from rofuse_mount.mounting import private
 from rofuse_mount.mounting.ending import Ending
@@ -64,13 +64,14 @@ def COMMAND(
     if not words:
         raise click.UsageError("no command to run", ctx)
     fuse, own = fuse_options.parse(options["texts"], ctx.command)
-    opened = open_source(source, options | own)
-    opened.tell(source, options | own)
+    options |= own
+    opened = open_to_read(source, options)
+    opened.tell(source, options)
     folder = mounting.canonical(at) if at is not None else _temporary()
     made = at is None or mounting.make_mountpoint(folder)
     try:
         kind = mounting.check_mountpoint(folder, nonempty="nonempty" in fuse)
-        request = Request(source, os.fsdecode(folder), fuse, _NO_SERVING | options | own)
+        request = Request(source, os.fsdecode(folder), fuse, _NO_SERVING | options)
         request.on_file = stat.S_ISREG(kind)
         request.log_fd = os.dup(2)
         spec = request.spec(opened)

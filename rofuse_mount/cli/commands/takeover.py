@@ -46,30 +46,29 @@ def _checked(mountpoint: str, facts: dict[str, Any], passed: dict[int, int]) -> 
     """The spec of the mount; the archive is opened as a new server will. Raises Failure."""
     shown = outcome.show(mountpoint)
     spec = archive_server.Spec.read(passed[facts["spec"]])
-    archive, index, spool = spec.archive, spec.index, spec.spool
     try:
-        if archive_server.identity(passed[archive]) != facts["identity"]:
+        handed = spec.hand_over(passed)
+        now = archive_server.identity(fd for _path, fd in handed.files())
+        if now != facts["identity"]:
             raise FormatError("the archive has changed since it was mounted")
         if spec.named:
-            _compare(spec.source, facts["identity"])
-        spec.archive, spec.index = passed[archive], passed[index]
-        spec.spool = passed.get(spool, -1)
-        spec.filesystem(spec.open(fresh=True))
+            for number, (path, _fd) in enumerate(spec.files()):
+                _compare(path, now[4 * number : 4 * number + 2])
+        handed.filesystem(handed.open(fresh=True))
     except (FormatError, OSError) as error:
         raise outcome.Failure(
             f"{shown}: not taken over: {outcome.describe(error)}; unmount it and mount it again"
         ) from error
-    spec.archive, spec.index, spec.spool = archive, index, spool
     return spec
 
 
 def _compare(path: str, identity: list[int]) -> None:
-    """Whether another archive lies at the path by now; one that was deleted is served on."""
+    """Whether another file lies at the path by now; one that was deleted is served on."""
     try:
         status = os.stat(path)
     except OSError:
         return
-    if [status.st_dev, status.st_ino] != identity[:2]:
+    if [status.st_dev, status.st_ino] != identity:
         raise FormatError(f"another file is at {outcome.show(path)} now")
 
 

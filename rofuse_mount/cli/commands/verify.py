@@ -10,7 +10,7 @@ import click
 
 from rofuse_formats.verify import Finding, verify
 from rofuse_mount.cli import outcome
-from rofuse_mount.cli.opening import open_source
+from rofuse_mount.cli.opening import open_to_read
 from rofuse_mount.cli.parameters import source_options
 from rofuse_mount.cli.sizes import readable
 
@@ -31,7 +31,7 @@ def COMMAND(source: str, paths: tuple[str, ...], as_json: bool, **options: Any) 
     anything is. An index or spool that is kept is not believed.
     """
     options |= {"no_index": True, "no_spool": True, "salvage": False, "strict": False}
-    opened = open_source(source, options)
+    opened = open_to_read(source, options)
     wanted = [os.fsencode(path).strip(b"/") for path in paths]
     checked = damaged = size = 0
     for message, offset in opened.archive.report.damage:

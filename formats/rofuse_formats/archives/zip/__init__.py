@@ -11,15 +11,18 @@ Rules
 - A member belongs to who its extra fields say, else to the archive file's owner.
 - Its permissions are Unix's where the archive has them, else what DOS attributes say: 644, or 444 for a read-only file.
 - Its time is, best first: Windows' (100 ns), Unix's, DOS's, which is taken for the machine's zone.
+- The targets of encrypted symlinks are read with the password, when an archive is indexed; such an index stays in
+  memory, for in a file anybody could read them who can read that, today or in an old copy, and without the password.
 - Without a central directory the archive is damaged, and shown as far as it goes.
+- The disks of a split archive are read as one source, which knows where each of them begins.
 """
 
 from __future__ import annotations
 
 from rofuse_formats.archives.zip import directory, records
 from rofuse_formats.archives.zip.reading import ZipMembers
-from rofuse_formats.archives.zip.scanner import Scanner
 from rofuse_formats.entry import Builder, Members, ScanOptions
+from rofuse_formats.points_file import PointsFile
 from rofuse_formats.settings import Settings
 from rofuse_formats.source import Source
 from rofuse_formats.streams import BlockCache, Stream
@@ -43,11 +46,20 @@ class ZipFormat:
             for at in directory.ends(tail)
         )
 
+    def parts_before(self, source: Source, /) -> int:
+        return directory.disks_before(source)
+
     def scan_at_random(self, source: Source, builder: Builder, options: ScanOptions, /) -> None:
+        from rofuse_formats.archives.zip.scanner import (
+            Scanner,
+        )  # a mount with a ready index starts without it
+
         Scanner(source, builder, options).run()
 
-    def members(self, stream: Stream, cache: BlockCache, settings: Settings, /) -> Members:
-        return ZipMembers(stream, cache, settings)
+    def members(
+        self, stream: Stream, cache: BlockCache, settings: Settings, kept: PointsFile | None = None, /
+    ) -> Members:
+        return ZipMembers(stream, cache, settings, kept)
 
 
 FORMAT = ZipFormat()

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import stat
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from rofuse_formats.archives.zip import attributes, extra, methods, records
-from rofuse_formats.archives.zip.local import KEPT_ENCRYPTED, kept_flags, matching
-from rofuse_formats.archives.zip.member import Checker
+from rofuse_formats.archives.zip import attributes, directory, extra, methods, records
+from rofuse_formats.archives.zip.local import KEPT_ENCRYPTED, kept_flags
+from rofuse_formats.archives.zip.member import Checker, opened
 from rofuse_formats.archives.zip.names import Names, unicode_path
 from rofuse_formats.archives.zip.times import DosTimes
-from rofuse_formats.entry import Builder, PackedMember, Time
-from rofuse_formats.errors import DamagedError, FormatError, UnsupportedError
+from rofuse_formats.entry import Builder, PackedMember, ScanOptions, Time
+from rofuse_formats.errors import DamagedError, FormatError, PasswordError
 from rofuse_formats.image.builder import TARGET_MAX
 from rofuse_formats.source import Source
 
@@ -34,13 +35,19 @@ class Entry(NamedTuple):
     size: int
     extra: bytes
     attributes: int
+    disk: int
     at: int
-    """Of the local header, without what is before the archive."""
+    """Of the local header, on its disk, without what is before the archive."""
 
 
 class Describer:
-    def __init__(self, source: Source, builder: Builder, names: Names, before: int) -> None:
-        self._source, self._builder, self._names, self._before = source, builder, names, before
+    def __init__(
+        self, source: Source, builder: Builder, names: Names, disks: Sequence[int], options: ScanOptions
+    ) -> None:
+        """``disks``: as a Directory has them."""
+        self._password = options.password
+        self._refused = self._taken = 0  # encrypted links that did and did not take it
+        self._source, self._builder, self._names, self._disks = source, builder, names, disks
         self._owners: dict[tuple[int, int], int] = {}
         self._methods: Counter[int] = Counter()
         self._encrypted = 0
@@ -52,19 +59,26 @@ class Describer:
         facts = extra.Facts(entry.extra, entry.stamp)
         path = self.path(entry, facts)
         numbers = extra.widened(facts.zip64, entry.size, entry.packed, entry.at)
-        if numbers is None or numbers[2] + self._before >= _FAR:
-            self._builder.skipped(path, "sizes beyond what a file can have, or a zip64 field that lacks them")
+        at = None if numbers is None else self._place(entry, facts, numbers[2])
+        if numbers is None or at is None or at >= _FAR:
+            self._builder.skipped(
+                path, "sizes or a place beyond what there is, or a zip64 field that lacks them"
+            )
             return
-        size, packed, at = numbers
-        place = PackedMember(
-            at + self._before, packed, entry.crc, entry.method, kept_flags(entry.flags, entry.name)
-        )
+        size, packed, _at = numbers
+        place = PackedMember(at, packed, entry.crc, entry.method, kept_flags(entry.flags, entry.name))
         mode = facts.mode if facts.mode else self.modes[entry.attributes << 8 | entry.system]
         if entry.name.endswith(b"/") or path.endswith(b"/"):
             mode = attributes.as_directory(mode)
         elif size and stat.S_IFMT(mode) in _EMPTY:  # Info-ZIP says so of what it read from a pipe
             mode = stat.S_IFREG | stat.S_IMODE(mode)
         self._add(entry, facts, path, mode, size, place)
+
+    def _place(self, entry: Entry, facts: extra.Facts, at: int) -> int | None:
+        disk = entry.disk
+        if disk == records.MAX16:
+            disk = extra.widened_disk(facts.zip64, entry.size, entry.packed, entry.at)
+        return directory.place(self._disks, at, disk)
 
     def path(self, entry: Entry, facts: extra.Facts) -> bytes:
         """The member's name in UTF-8, with slashes."""
@@ -126,7 +140,7 @@ class Describer:
         if size > TARGET_MAX or not size:
             reason = f"a symbolic link whose target is empty or over {TARGET_MAX} bytes"
         elif place.flags & KEPT_ENCRYPTED:
-            reason = "a symbolic link that is encrypted"
+            return self._secret_target(path, place, size)
         else:
             try:
                 return self._content(place, size)
@@ -137,13 +151,23 @@ class Describer:
         self._builder.skipped(path, reason)
         return b""
 
+    def _secret_target(self, path: bytes, place: PackedMember, size: int) -> bytes:
+        try:
+            target = self._content(place, size)
+        except FormatError as error:
+            self._refused += isinstance(error, PasswordError)
+            reason = "" if self._password is None else f", and {error}"
+            self._builder.secret(False)
+            self._builder.skipped(path, f"a symbolic link that is encrypted{reason}")
+            return b""
+        self._taken += 1
+        self._builder.secret(True)
+        return target
+
     def _content(self, place: PackedMember, size: int) -> bytes:
         """A small member's bytes."""
-        if place.method == records.AES:
-            raise UnsupportedError("is encrypted")
-        data = matching(self._source, place).data
-        feed = methods.Feed(self._source, data, data + place.packed)
-        decoder = methods.decoder(place.method, feed, size, self._builder.limits)
+        feed, method, crc = opened(self._source, place, self._password)
+        decoder = methods.decoder(method, feed, size, self._builder.limits)
         content = b""
         while len(content) < size:
             more = decoder.read(size - len(content))
@@ -151,18 +175,19 @@ class Describer:
                 raise DamagedError(f"its data ends after {len(content)} of {size} bytes", place.at)
             content += more
         checker = Checker()
-        checker.check(0, checker.crc(content), place.crc)
+        checker.check(0, checker.crc(content), crc, feed)
         return content
 
     def finish(self) -> None:
-        """Tells of the archive as a whole."""
+        """Tells of the archive as a whole. Raises PasswordError where nothing took the password."""
+        if self._refused and self._password is not None and not self._taken and not self._encrypted:
+            raise PasswordError("the password is wrong")  # of files, it is tried when they are opened
         warn = self._builder.warn
         if self._names.guessed and self._names.encoding not in (None, "utf-8"):
             warn(
                 f"names that do not say their encoding are read as {self._names.encoding}; --encoding says another one"
             )
-        if self._encrypted:
-            warn(f"{_files(self._encrypted)} encrypted: read with --password-file or --password")
+        self._builder.encrypted(self._encrypted)
         for method, count in sorted(self._methods.items()):
             warn(f"{_files(count)} compressed by {records.method_name(method)}: not to be read")
 

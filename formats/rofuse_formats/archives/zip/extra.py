@@ -213,6 +213,13 @@ def widened(data: bytes, *values: int) -> tuple[int, ...] | None:
     return tuple(found)
 
 
+def widened_disk(data: bytes, *values: int) -> int:
+    """The number of a disk that a zip64 field has behind what it has of ``values``; that of no disk where it lacks
+    it."""
+    at = 8 * sum(value == MAX32 for value in values)
+    return _U32.unpack_from(data, at)[0] if at + 4 <= len(data) else MAX32
+
+
 def aes(extra: bytes) -> tuple[int, int, int] | None:
     """What the AES field says: version (1: AE-1, 2: AE-2), strength (1 to 3), method of the data within."""
     for tag, data in fields(extra):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rofuse_formats.archives.zip import methods
-from rofuse_formats.archives.zip.encryption import decrypted
 from rofuse_formats.archives.zip.local import KEPT_ENCRYPTED, KEPT_STRONG, matching
 from rofuse_formats.archives.zip.methods import Input
+from rofuse_formats.checksum import crc32
 from rofuse_formats.entry import PackedMember
 from rofuse_formats.errors import DamagedError, UnsupportedError
 from rofuse_formats.settings import Settings
@@ -22,7 +22,7 @@ class Checker:
     def __init__(self, salvage: bool = False) -> None:
         self._salvage = salvage
         self._failed: set[int] = set()
-        self.crc = _crc32()
+        self.crc = crc32
 
     def ask(self, row: int) -> None:
         """Raises DamagedError for a member that failed."""
@@ -42,22 +42,16 @@ class Checker:
             raise DamagedError("its data failed its check: the authentication code of its encryption")
 
 
-def _crc32() -> Callable[..., int]:
-    try:
-        from isal.isal_zlib import crc32
-    except ImportError:
-        from zlib import crc32
-    return crc32
-
-
-def opened(source: Source, member: PackedMember, settings: Settings) -> tuple[Input, int, int | None]:
+def opened(source: Source, member: PackedMember, password: bytes | None) -> tuple[Input, int, int | None]:
     """A member's packed bytes, the method that they are packed by, and the checksum of what is in them if there is one.
     Raises DamagedError, PasswordError, UnsupportedError, OSError."""
     if member.flags & KEPT_STRONG:
         raise UnsupportedError("is encrypted in a way that is not supported")
     found = matching(source, member)
     if member.flags & KEPT_ENCRYPTED:
-        return decrypted(source, member, found, settings.password)
+        from rofuse_formats.archives.zip.encryption import decrypted
+
+        return decrypted(source, member, found, password)
     return methods.Feed(source, found.data, found.data + member.packed), member.method, member.crc
 
 
@@ -74,21 +68,29 @@ class MemberStream:
         self.points = [0]
         self._source, self._member, self._row = source, member, row
         self._settings, self._checker = settings, checker
-        feed, method, _crc = opened(source, member, settings)
+        feed, method, _crc = opened(source, member, settings.scan.password)
         self.cursor_bytes = methods.cursor_bytes(method, feed, member.packed, size, settings.limits)
 
     def cursor(self, point: int) -> MemberCursor:
-        feed, method, crc = opened(self._source, self._member, self._settings)
+        feed, method, crc = opened(self._source, self._member, self._settings.scan.password)
         decoder = methods.decoder(method, feed, self.size, self._settings.limits)
         check = Check(self._checker, self._row, crc, feed)
         return MemberCursor(decoder, 0, self.size, check)
 
 
 class Check:
-    """The checks of one member, by who reads all of it from the beginning."""
+    """The checks of one member, by who reads all of it from the beginning. ``passed`` is called when they were."""
 
-    def __init__(self, checker: Checker, row: int, crc: int | None, feed: Input | None = None) -> None:
+    def __init__(
+        self,
+        checker: Checker,
+        row: int,
+        crc: int | None,
+        feed: Input | None = None,
+        passed: Callable[[], None] = lambda: None,
+    ) -> None:
         self._checker, self._row, self._expected, self._feed = checker, row, crc, feed
+        self._passed = passed
         self._crc = 0
 
     def add(self, data: bytes) -> None:
@@ -98,6 +100,7 @@ class Check:
     def finish(self) -> None:
         """Raises DamagedError."""
         self._checker.check(self._row, self._crc, self._expected, self._feed)
+        self._passed()
 
 
 class MemberCursor:

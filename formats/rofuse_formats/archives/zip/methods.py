@@ -14,7 +14,7 @@ import lzma
 import struct
 import zlib
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from rofuse_formats.archives.zip import records
 from rofuse_formats.errors import (
@@ -95,6 +95,8 @@ def cursor_bytes(method: int, feed: Input, packed: int, size: int, limits: Limit
         window = limits.max_window  # each of its blocks may say another one
     elif method in (records.ZSTD, records.OLD_ZSTD):
         window = _zstd_window(feed.read(18))
+    elif method == records.PPMD:  # a model is larger than the text that it is of
+        return min(_ppmd_model(_exactly(feed, 2)).memory, limits.max_window) + min(packed, _LARGEST_READ)
     return min(window, size, limits.max_window) + min(packed, _LARGEST_READ)
 
 
@@ -288,6 +290,52 @@ class _Zstd:
             raise DamagedError(f"the compressed data is damaged: {error}") from error
 
 
+class _Model(NamedTuple):
+    """The first two bytes of a PPMd member (APPNOTE 5.10): order less one, MiB less one, how it starts anew."""
+
+    order: int
+    memory: int
+    """Bytes."""
+    restoration: int
+
+
+def _ppmd_model(head: bytes) -> _Model:
+    (word,) = struct.unpack("<H", head)
+    model = _Model((word & 0xF) + 1, ((word >> 4 & 0xFF) + 1) * MIB, word >> 12)
+    if model.order < 2 or model.restoration > 1:  # the library does not look; a third way was never made
+        raise DamagedError(f"the compressed data begins with a model that cannot be: {head.hex()}")
+    return model
+
+
+def _ppmd(feed: Input, size: int, limits: Limits) -> Decoder:
+    model = _ppmd_model(_exactly(feed, 2))
+    _within(model.memory, limits)
+    try:
+        import pyppmd
+    except ImportError as error:
+        raise MissingLibraryError("ppmd needs the package pyppmd (pip install pyppmd)") from error
+    return _Ppmd(feed, pyppmd.Ppmd8Decoder(*model))
+
+
+class _Ppmd:
+    def __init__(self, feed: Input, decompressor: Any) -> None:
+        self._feed, self._decompressor = feed, decompressor
+
+    def read(self, size: int, /) -> bytes:
+        decompressor = self._decompressor
+        while not decompressor.eof:
+            piece = self._feed.read() if decompressor.needs_input else b""
+            try:
+                data = bytes(decompressor.decode(piece, min(size, _PIECE)))
+            except ValueError as error:
+                raise DamagedError("the compressed data is damaged") from error
+            if data:
+                return data
+            if not piece:
+                break
+        return b""
+
+
 def _exactly(feed: Input, size: int) -> bytes:
     data = b""
     while len(data) < size:
@@ -318,4 +366,5 @@ _DECODERS: dict[int, Callable[[Input, int, Limits], Decoder]] = {
     records.OLD_ZSTD: _zstd,
     records.ZSTD: _zstd,
     records.XZ: _xz,
+    records.PPMD: _ppmd,
 }

@@ -21,19 +21,26 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from rofuse_formats.archives.zip import methods, records
-from rofuse_formats.archives.zip.deflated import SEEKABLE, DeflatedStream
 from rofuse_formats.archives.zip.local import KEPT_ENCRYPTED, matching
 from rofuse_formats.archives.zip.member import Checker, MemberStream, opened
 from rofuse_formats.entry import PackedMember
 from rofuse_formats.errors import DamagedError, FormatError, PasswordError, TruncatedError
 from rofuse_formats.limits import MIB
+from rofuse_formats.points_file import PointsFile
 from rofuse_formats.settings import Settings
 from rofuse_formats.streams import BLOCK, CURSOR_BUDGET, BlockCache, DecodedStream, Stream
 
+if TYPE_CHECKING:
+    from rofuse_formats.archives.zip.deflated import DeflatedStream
+
 SMALL = MIB
 """Bytes of a member up to which it is decoded whole."""
+
+SEEKABLE = 8 * MIB
+"""Bytes of a deflated member from which on seek points are worth making."""
 
 DEFLATE_RATIO = 1032
 """Bytes that one of deflate can become: 258 for each two bits (RFC 1951 3.2.5). Whoever claims more lies, and need not
@@ -46,8 +53,10 @@ _TRIED = 8  # encrypted members, one of which must take the password
 
 
 class ZipMembers:
-    def __init__(self, stream: Stream, cache: BlockCache, settings: Settings) -> None:
-        self._stream, self._cache, self._settings = stream, cache, settings
+    def __init__(
+        self, stream: Stream, cache: BlockCache, settings: Settings, kept: PointsFile | None
+    ) -> None:
+        self._stream, self._cache, self._settings, self._kept = stream, cache, settings, kept
         self._checker = Checker(settings.salvage)
         self._places: dict[int, int] = {}  # where the data of a stored member begins, by row
         self._large: OrderedDict[int, tuple[DecodedStream, MemberStream | DeflatedStream]] = OrderedDict()
@@ -80,7 +89,7 @@ class ZipMembers:
         refused = None
         for member in islice(encrypted, _TRIED):
             try:
-                opened(self._stream, member, self._settings)
+                opened(self._stream, member, self._settings.scan.password)
                 return
             except PasswordError as error:
                 refused = error
@@ -144,7 +153,7 @@ class ZipMembers:
         return pieces
 
     def _whole(self, member: PackedMember, row: int, size: int) -> bytes:
-        feed, method, crc = opened(self._stream, member, self._settings)
+        feed, method, crc = opened(self._stream, member, self._settings.scan.password)
         decoder = methods.decoder(method, feed, size, self._settings.limits)
         data = decoder.read(size)
         if len(data) != size:
@@ -177,7 +186,9 @@ class ZipMembers:
 
     def _seekable(self, member: PackedMember, row: int, size: int) -> MemberStream | DeflatedStream:
         if member.method == records.DEFLATE and not member.flags & KEPT_ENCRYPTED and size >= SEEKABLE:
-            return DeflatedStream(self._stream, member, row, size, self._checker)
+            from rofuse_formats.archives.zip.deflated import DeflatedStream  # has much to import
+
+            return DeflatedStream(self._stream, member, row, size, self._checker, self._kept)
         return MemberStream(self._stream, member, row, size, self._settings, self._checker)
 
 

@@ -23,7 +23,7 @@ from rofuse_formats.archives.zip.describing import Describer, Entry
 from rofuse_formats.archives.zip.extra import Facts, widened
 from rofuse_formats.archives.zip.local import Local
 from rofuse_formats.archives.zip.names import Names
-from rofuse_formats.entry import Builder
+from rofuse_formats.entry import Builder, ScanOptions
 from rofuse_formats.errors import DamagedError
 from rofuse_formats.limits import MIB
 from rofuse_formats.source import Source
@@ -74,12 +74,12 @@ class _Described(NamedTuple):
 
 
 def rebuild(
-    source: Source, builder: Builder, encoding: str | None, known: Mapping[int, bytes] | None = None
+    source: Source, builder: Builder, options: ScanOptions, known: Mapping[int | None, bytes] | None = None
 ) -> None:
     """Describes the members that are not ``known``, by place or by name. Raises DamagedError when there are none and
     none is known."""
-    names = Names(encoding, lambda: _unmarked_names(source))
-    describer = Describer(source, builder, names, 0)
+    names = Names(options.encoding, lambda: _unmarked_names(source))
+    describer = Describer(source, builder, names, (0,), options)
     known_names = set(known.values()) if known else set()
     count = 0
     for entry, problem in members(source):
@@ -148,6 +148,7 @@ def _entry(found: Local, position: int, crc: int, packed: int, size: int) -> Ent
         packed,
         size,
         found.extra,
+        0,
         0,
         position,
     )

@@ -45,8 +45,8 @@ UNIX_LIKE = frozenset((UNIX, BEOS, DARWIN, ATHEOS))
 WINDOWS_LIKE = frozenset((FAT, OS2, NTFS, INFOZIP_NTFS, VFAT))
 
 # methods
-STORED, DEFLATE, DEFLATE64, BZIP2, LZMA, OLD_ZSTD, ZSTD, XZ, AES = 0, 8, 9, 12, 14, 20, 93, 95, 99
-KNOWN_METHODS = frozenset((STORED, DEFLATE, DEFLATE64, BZIP2, LZMA, OLD_ZSTD, ZSTD, XZ, AES))
+STORED, DEFLATE, DEFLATE64, BZIP2, LZMA, OLD_ZSTD, ZSTD, XZ, PPMD, AES = 0, 8, 9, 12, 14, 20, 93, 95, 98, 99
+KNOWN_METHODS = frozenset((STORED, DEFLATE, DEFLATE64, BZIP2, LZMA, OLD_ZSTD, ZSTD, XZ, PPMD, AES))
 _NAMES = {
     1: "shrink",
     2: "reduce",
@@ -62,7 +62,7 @@ _NAMES = {
     94: "mp3",
     96: "jpeg",
     97: "wavpack",
-    98: "ppmd",
+    PPMD: "ppmd",
     AES: "encryption of an unknown kind",
 }
 

@@ -18,6 +18,7 @@ from rofuse_formats.archives.zip.extra import unix_ids
 from rofuse_formats.archives.zip.local import NAME_MASK, NAME_SHIFT
 from rofuse_formats.archives.zip.names import Names
 from rofuse_formats.archives.zip.records import (
+    CENTRAL,
     CENTRAL_HEADER,
     CENTRAL_NUMBER,
     MAX32,
@@ -26,12 +27,17 @@ from rofuse_formats.archives.zip.records import (
     UTF8,
 )
 from rofuse_formats.archives.zip.times import unix_seconds
-from rofuse_formats.entry import Builder, ScanOptions
+from rofuse_formats.entry import Builder, PackedRow, ScanOptions
 from rofuse_formats.source import Source
 
-_WINDOW = 1 << 22
+_WINDOW = 1 << 20  # bytes of the directory; the files in it are told at once, at most
 _HEADER = CENTRAL_HEADER.size
 _LONGEST = _HEADER + 3 * 0xFFFF
+# As CENTRAL_HEADER, with two numbers of what decides how a member is shown: made by, version needed, flags, method; and
+# disk, internal attributes, external attributes.
+_FAST_HEADER = Struct("<IQIIIIHHHQI")
+_LENGTHS, _LENGTHS_AT = Struct("<HHH"), 28  # of name, extra fields and comment
+_ASCII, _SLASHES = 1, 2  # a name must be of ASCII letters; a backslash in it may stand for a slash
 
 # Extra fields as Info-ZIP and libarchive write them on Unix: "UT" with mtime, "ux" with uid and gid of 32 bits.
 _USUAL = Struct("<IBi15s")
@@ -50,16 +56,16 @@ class Scanner:
 
     def __init__(self, source: Source, builder: Builder, options: ScanOptions) -> None:
         self.source, self.builder = source, builder
-        self._encoding = options.encoding
+        self._options = options
 
     def run(self) -> None:
         """Describes the whole archive. Raises DamagedError when nothing could be read."""
         found = directory.find(self.source)
         if found is None:
-            rebuilding.rebuild(self.source, self.builder, self._encoding)
+            rebuilding.rebuild(self.source, self.builder, self._options)
             return
-        names = Names(self._encoding, lambda: _unmarked_names(self.source, found))
-        describer = Describer(self.source, self.builder, names, found.before)
+        names = Names(self._options.encoding, lambda: _unmarked_names(self.source, found))
+        describer = Describer(self.source, self.builder, names, found.disks, self._options)
         count, end = self._entries(found, describer)
         complete = count & 0xFFFF == found.entries & 0xFFFF
         if end < found.end and not complete:
@@ -74,30 +80,32 @@ class Scanner:
 
     def _entries(self, found: directory.Directory, describer: Describer) -> tuple[int, int]:
         """Describes all entries; returns their number and where the last of them ends."""
-        add, packed, describe = self.builder.add, self.builder.packed, describer.describe
-        times, modes, owners = describer.times, describer.modes, _Owners(describer)
-        fields, usual = CENTRAL_HEADER.unpack_from, _USUAL.unpack_from
-        nobody, before = self.builder.implied_owner, found.before
+        add, describe = self.builder.add, describer.describe
+        files: list[PackedRow] = []  # not yet told to the builder
+        times, kinds, owners = describer.times, _Kinds(describer), _Owners(describer)
+        fields, usual = _FAST_HEADER.unpack_from, _USUAL.unpack_from
+        nobody, before = self.builder.implied_owner, found.disks[0]
         position, end, count = found.start, found.end, 0
-        buffer, base = b"", position
+        buffer, base, size_of_buffer = b"", position, 0
         while position < end:
             at = position - base
             try:
                 (
-                    signature, made, _needed, flags, method, stamp, crc, packed_size, size, name_size, extra_size,
-                    comment_size, _disk, _internal, attributes, local,
+                    signature, made, stamp, crc, packed_size, size, name_size, extra_size, comment_size, what, local,
                 ) = fields(buffer, at)  # fmt: skip
                 name_at = at + _HEADER
                 extra_at = name_at + name_size
                 following = extra_at + extra_size + comment_size
             except StructError:
                 following = MAX32
-            if following > len(buffer):
+            if following > size_of_buffer:
                 if base == position and buffer:
                     break  # it reaches beyond the directory's end
                 base = position
+                self._tell(files)
                 buffer = self.source.pread(min(_WINDOW, end - position), position)
-                if len(buffer) < min(_LONGEST, end - position):
+                size_of_buffer = len(buffer)
+                if size_of_buffer < min(_LONGEST, end - position):
                     break
                 continue
             if signature != CENTRAL_NUMBER:
@@ -107,48 +115,76 @@ class Scanner:
             name = buffer[name_at:extra_at]
             owner = -1
             mtime = 0
-            if not extra_size:
-                mtime, owner = times[stamp], nobody
-            elif extra_size == 24:
+            if extra_size == 24:
                 tag, has, mtime, ids = usual(buffer, extra_at)
                 if tag == _USUAL_TAG and has & 1:
                     owner = owners[ids]
                     if mtime < 0:
                         mtime = unix_seconds(mtime, stamp)
-            mode = modes[attributes << 8 | made >> 8]
+            elif not extra_size:
+                mtime, owner = times[stamp], nobody
+            mode, method, plain_name = kinds[made, what]
             if (
-                owner >= 0
+                mode
+                and owner >= 0
                 and packed_size != MAX32
                 and size != MAX32
                 and local != MAX32
-                and method in _FAST_METHODS
-                and flags & _FAST_FLAGS == flags
-                and (flags & UTF8 or name.isascii())
-                and (made >> 8 in UNIX_LIKE or b"\\" not in name)
+                and (name.isascii() or not plain_name & _ASCII)
+                and (not plain_name & _SLASHES or b"\\" not in name)
             ):
-                kind = mode & _TYPE
                 if name_size and buffer[extra_at - 1] == _SLASH:
-                    if kind == _S_IFDIR:
+                    if mode & _TYPE == _S_IFDIR:
+                        self._tell(files)
                         add(name, mode, owner, 0, mtime, 0, 0)
                         continue
-                elif kind == _S_IFREG:
+                elif mode & _TYPE == _S_IFREG:
                     kept = (crc32(name) & NAME_MASK) << NAME_SHIFT  # as local.kept_flags has it
-                    data = packed(local + before, packed_size, crc, method, kept)
-                    add(name, mode, owner, size, mtime, 0, data)
+                    files.append(
+                        (name, mode, owner, size, mtime, local + before, packed_size, crc, method, kept)
+                    )
                     continue
-            extra = buffer[extra_at : extra_at + extra_size]
-            describe(
-                Entry(name, made >> 8, flags, method, stamp, crc, packed_size, size, extra, attributes, local)
-            )
+            self._tell(files)
+            describe(_entry(buffer, at))
+        self._tell(files)
         if end - position >= 6 and self.source.pread(4, position) == SIGNATURE:
             position += 6 + int.from_bytes(self.source.pread(2, position + 4), "little")
         return count, position
 
+    def _tell(self, files: list[PackedRow]) -> None:
+        self.builder.add_packed(files)
+        files.clear()
+
     def _damaged(self, found: directory.Directory, position: int) -> None:
         """The directory cannot be read from ``position`` on: what else there is, the local headers say."""
         self.builder.damaged(f"the central directory is damaged at byte {position}", position)
-        known = {entry.at + found.before: entry.name for entry in entries(self.source, found)}
-        rebuilding.rebuild(self.source, self.builder, self._encoding, known)
+        known = {
+            directory.place(found.disks, entry.at, entry.disk): entry.name
+            for entry in entries(self.source, found)
+        }
+        rebuilding.rebuild(self.source, self.builder, self._options, known)
+
+
+class _Kinds(dict[tuple[int, int], tuple[int, int, int]]):
+    """From the numbers of a header that many members share to mode, method, and what the name must not have; mode 0 for
+    what the loop does not know."""
+
+    _MANY = 1 << 16
+
+    def __init__(self, describer: Describer) -> None:
+        super().__init__()
+        self._modes = describer.modes
+
+    def __missing__(self, key: tuple[int, int]) -> tuple[int, int, int]:
+        made, flags, method = key[0] & 0xFFFF, key[0] >> 32 & 0xFFFF, key[0] >> 48
+        disk, attributes = key[1] & 0xFFFF, key[1] >> 32
+        if len(self) >= self._MANY:
+            self.clear()
+        known = method in _FAST_METHODS and flags & _FAST_FLAGS == flags and not disk
+        mode = self._modes[attributes << 8 | made >> 8] if known else 0
+        name = (0 if flags & UTF8 else _ASCII) | (0 if made >> 8 in UNIX_LIKE else _SLASHES)
+        kind = self[key] = mode, method, name
+        return kind
 
 
 class _Owners(dict[bytes, int]):
@@ -168,6 +204,18 @@ class _Owners(dict[bytes, int]):
         return number
 
 
+def _entry(buffer: bytes, at: int) -> Entry:
+    """The entry at ``at``, all of which is in the buffer."""
+    (
+        _signature, made, _needed, flags, method, stamp, crc, packed, size, name_size, extra_size,
+        _comment_size, disk, _internal, attributes, local,
+    ) = CENTRAL_HEADER.unpack_from(buffer, at)  # fmt: skip
+    name_at = at + _HEADER
+    extra_at = name_at + name_size
+    name, extra = buffer[name_at:extra_at], buffer[extra_at : extra_at + extra_size]
+    return Entry(name, made >> 8, flags, method, stamp, crc, packed, size, extra, attributes, disk, local)
+
+
 def entries(source: Source, found: directory.Directory) -> Iterator[Entry]:
     """The entries of a directory, as far as it is intact."""
     position = found.start
@@ -175,19 +223,12 @@ def entries(source: Source, found: directory.Directory) -> Iterator[Entry]:
         buffer = source.pread(min(_WINDOW, found.end - position), position)
         at = 0
         while at + _HEADER <= len(buffer):
-            (
-                signature, made, _needed, flags, method, stamp, crc, packed, size, name_size, extra_size,
-                comment_size, _disk, _internal, attributes, local,
-            ) = CENTRAL_HEADER.unpack_from(buffer, at)  # fmt: skip
-            name_at = at + _HEADER
-            extra_at = name_at + name_size
-            end = extra_at + extra_size + comment_size
-            if signature != CENTRAL_NUMBER:
+            if not buffer.startswith(CENTRAL, at):
                 return
+            end = at + _HEADER + sum(_LENGTHS.unpack_from(buffer, at + _LENGTHS_AT))
             if end > len(buffer):
                 break
-            name, extra = buffer[name_at:extra_at], buffer[extra_at : extra_at + extra_size]
-            yield Entry(name, made >> 8, flags, method, stamp, crc, packed, size, extra, attributes, local)
+            yield _entry(buffer, at)
             at = end
         if not at:
             return

@@ -1,0 +1,155 @@
+"""An archive that was split into several files, joined again.
+
+Strategy
+Which files belong together, their names say. ``X.001, X.002...`` are the bytes of X, cut. ``X.z01, X.z02... X.zip`` are
+the disks of one zip archive; whether X.zip is the last of several, it says itself (``SplitFormat``). Whatever part is
+given, the archive is known by one: the first of those that are cut, the last of the disks.
+
+Rules
+- Parts lie beside each other under the name that was given. One that is missing is named.
+- A part is a regular file, and a symbolic link only where the one that was given is a link, too: who can write into the
+  directory shall not have another file read than its owner named.
+- There are no more than ``MOST``: each costs a descriptor as long as the archive is open.
+- Files whose number is no part's (``log.gz.1``, a rotated log) are left alone: what begins as the first one does, with
+  the same format, stands for itself.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+
+from rofuse_formats.errors import FormatError, LimitError, SourceError
+from rofuse_formats.source import FileSource, JoinedSource, StoredSource
+
+MOST = 200
+_HEAD = 1 << 16
+_NUMBERED = re.compile(rb"(.+)\.(\d{3,5})", re.DOTALL)
+_DISK = re.compile(rb"(.+)\.([zZ])(\d{2,5})", re.DOTALL)
+_LAST_DISK = re.compile(rb"(.+)\.([zZ])[iI][pP]", re.DOTALL)
+
+
+def opened(path: str | os.PathLike[str]) -> StoredSource:
+    """The archive that the file at ``path`` is, or is a part of. Raises SourceError, UnknownFormatError, LimitError."""
+    folder, name = os.path.split(os.fsencode(path))
+    if found := _NUMBERED.fullmatch(name):
+        return _numbered(path, folder, found[1], found[2])
+    if found := _DISK.fullmatch(name):
+        last = _sibling(folder, found[1] + b"." + found[2], (b"ip", b"IP"))
+        if last is None:
+            raise SourceError(
+                f"is a part of a split archive whose last one, {_show(found[1])}.zip, is missing"
+            )
+        link = os.path.islink(path)
+        return _disks(_part(last, link), found[1], found[2], link)
+    source = FileSource(path)
+    if found := _LAST_DISK.fullmatch(name):
+        return _disks(source, found[1], found[2], os.path.islink(path))
+    return source
+
+
+def _numbered(path: str | os.PathLike[str], folder: bytes, name: bytes, number: bytes) -> StoredSource:
+    """The file at ``path`` is called ``name`` and has this number."""
+    given = FileSource(path)
+    first = b"%s.%0*d" % (name, len(number), 1)
+    link = os.path.islink(path)
+    if int(number) > 1:
+        if not os.path.lexists(os.path.join(folder, first)):
+            if _format_of(given):
+                return given
+            raise SourceError(f"is a part of a split archive whose first one, {_show(first)}, is missing")
+        if _stands_for_itself(given, os.path.join(folder, first), link):
+            return given
+    elif int(number) == 0:
+        return given
+    names = list(_in_sequence(folder, name, len(number)))
+    if int(number) > len(names):
+        missing = b"%s.%0*d" % (name, len(number), len(names) + 1)
+        raise SourceError(f"is a part of a split archive of which {_show(missing)} is missing")
+    if int(number) == 1 and len(names) > 1 and _stands_for_itself(given, names[1], link):
+        return given
+    return _joined(names, names[0], name, link)
+
+
+def _in_sequence(folder: bytes, name: bytes, width: int) -> Iterator[bytes]:
+    """The paths of all parts up to the first that is not there."""
+    number = 1
+    while os.path.lexists(path := os.path.join(folder, b"%s.%0*d" % (name, width, number))):
+        yield path
+        number += 1
+        if number > MOST + 1:
+            raise _too_many()
+
+
+def _disks(last: FileSource, name: bytes, letter: bytes, link: bool) -> StoredSource:
+    """The archive whose last disk is ``last``; that itself, where it is the only one."""
+    from rofuse_formats.archives import named
+    from rofuse_formats.entry import SplitFormat
+
+    archive_format = named("zip")
+    before = archive_format.parts_before(last) if isinstance(archive_format, SplitFormat) else 0
+    if not before:
+        return last
+    folder = os.path.dirname(os.fsencode(last.path))
+    names = []
+    for number in range(1, before + 1):
+        if number >= MOST:
+            raise _too_many()
+        found = _sibling(
+            folder, name + b".", (b"%s%02d" % (letter, number), b"%s%02d" % (letter.swapcase(), number))
+        )
+        if found is None:
+            missing = b"%s.%s%02d" % (name, letter, number)
+            raise SourceError(f"is split into {before + 1} parts, of which {_show(missing)} is missing")
+        names.append(found)
+    path = os.fsencode(last.path)
+    return _joined([*names, path], path, os.path.basename(path), link)
+
+
+def _joined(paths: list[bytes], path: bytes, name: bytes, link: bool) -> JoinedSource:
+    return JoinedSource([_part(part, link) for part in paths], os.fsdecode(path), name)
+
+
+def _part(path: bytes, link: bool) -> FileSource:
+    """A part that was not given by its name. ``link``: whether it may be a symbolic link."""
+    shown = _show(os.path.basename(path))
+    if not link and os.path.islink(path):
+        raise SourceError(f"its part {shown} is a symbolic link; give one as well, or the files themselves")
+    try:
+        part = FileSource(os.fsdecode(path), link=link)
+    except FormatError as error:
+        raise SourceError(f"its part {shown} {error}") from error
+    if not stat.S_ISREG(part.status.st_mode):
+        raise SourceError(f"its part {shown} is not a regular file")
+    return part
+
+
+def _sibling(folder: bytes, stem: bytes, endings: tuple[bytes, ...]) -> bytes | None:
+    paths = (os.path.join(folder, stem + ending) for ending in endings)
+    return next((path for path in paths if os.path.lexists(path)), None)
+
+
+def _stands_for_itself(source: FileSource, other: bytes, link: bool) -> bool:
+    """Whether both begin as archives of the same format."""
+    known = _format_of(source)
+    return known is not None and known == _format_of(_part(other, link))
+
+
+def _format_of(source: FileSource) -> str | None:
+    """The format that begins with what ``source`` begins with."""
+    from rofuse_formats.archives import formats
+    from rofuse_formats.codecs import codecs
+
+    head = source.pread(_HEAD, 0)
+    known = [*formats().values(), *(codec for codec in codecs().values() if codec.magic)]
+    return next((kind.name for kind in known if kind.recognise(head)), None)
+
+
+def _too_many() -> LimitError:
+    return LimitError(f"is split into more than {MOST} parts; join them with cat first")
+
+
+def _show(name: bytes) -> str:
+    return name.decode("utf-8", "backslashreplace")
