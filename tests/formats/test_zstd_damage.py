@@ -209,7 +209,7 @@ def test_any_blocks(data: st.DataObject) -> None:
         output, passed = decoded(compressed, spacing=4096, free_spacing=1, windows_apart=0)
     except FormatError:
         return
-    assert passed.damages  # no last block
+    assert passed.damages or not certain  # no last block, unless nonsense says that it is one
     assert output == expected if certain else output.startswith(expected)
     stream = CODEC.open(BytesSource(compressed), passed.index(), Limits())
     check_all_points(stream, output)
