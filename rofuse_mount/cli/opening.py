@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from rofuse_formats import Archive, Settings, cache, errors, parts
 from rofuse_formats.archive import BLINK, Found, find_index, keep_index, open_spool, points_place
+from rofuse_formats.codecs import faster_library
 from rofuse_formats.index import Index
 from rofuse_formats.limits import MIB
 from rofuse_formats.source import FileSource, StoredSource
@@ -124,6 +125,14 @@ def _spooled(archive: Archive) -> list[str]:
     return [f"spool {archive.spool.size / MIB:,.1f} MiB ({share:.0%} of the archive)"]
 
 
+def _slower(index: Index) -> list[str]:
+    """What would have made the index faster."""
+    missing = ((name, faster_library(name)) for name in index.meta["codecs"])
+    return [
+        f"{name} would be decoded faster with the package {package}" for name, package in missing if package
+    ]
+
+
 def _with_new_index(
     source: StoredSource, settings: Settings, options: dict[str, Any], why: str, keep: bool | None
 ) -> Opened:
@@ -135,7 +144,7 @@ def _with_new_index(
         index = Index(fd)
         spool = open_spool(index, spool_fd)
         points = points_place(source) if not options["no_index"] else None
-        notes = [f"indexed in {took:.1f} s ({why})"]
+        notes = [f"indexed in {took:.1f} s ({why})", *_slower(index)]
         if not options["no_index"] and (took > BLINK if keep is None else keep):
             place = cache.place(os.fsdecode(source.path), options["index_here"])
             trouble = keep_index(source, fd, index, spool, place)

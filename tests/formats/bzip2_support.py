@@ -2,21 +2,76 @@
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from rofuse_formats.codecs.bzip2 import CODEC
+import pytest
+
+from rofuse_formats.codecs.bzip2 import CODEC, apart
 from rofuse_formats.codecs.bzip2.bits import BLOCK, END
 from rofuse_formats.codecs.bzip2.cursor import Stream
 from rofuse_formats.codecs.bzip2.first_pass import FirstPass
 from rofuse_formats.limits import Limits
+from rofuse_formats.source import FileSource
 from tests.formats.codec_support import BytesSource, output_of
 
 END_OF_BLOCK = 15
 
 
+beside: list[FirstPass] | None = None
+"""The passes that had a process decode for them, where ``decoded`` is to have one."""
+
+
 def decoded(data: bytes, spacing: int = 1) -> tuple[bytes, FirstPass]:
-    return output_of(FirstPass(BytesSource(data), spacing=spacing))
+    """What a first pass yields, and the pass; where ``beside`` is a list, also of a pass with a process beside, and the
+    two must be the same."""
+    output, passed = output_of(FirstPass(BytesSource(data), Limits(), spacing=spacing))
+    if beside is not None:
+        other, passed_beside = output_of(FirstPass(file_of(data), Limits(may_fork=True), spacing=spacing))
+        assert other == output
+        assert outcome(passed_beside) == outcome(passed)
+        beside.append(passed_beside)
+    return output, passed
+
+
+def outcome(passed: FirstPass) -> dict[str, Any]:
+    """All that is known after a pass, but for its chunks."""
+    damages = [(type(damage), str(damage), damage.offset) for damage in passed.damages]
+    return {
+        "index": passed.index(),
+        "consumed": passed.consumed,
+        "frames": passed.frames,
+        "damages": damages,
+        "suspect": passed.suspect,
+        "warnings": passed.warnings,
+    }
+
+
+def file_of(data: bytes) -> FileSource:
+    """A file without a name."""
+    fd = os.memfd_create("data")
+    with open(os.dup(fd), "wb") as file:
+        file.write(data)
+    return FileSource("data", fd, named=False)
+
+
+@pytest.fixture(scope="module", params=["here", "beside"], autouse=True)
+def where(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Has a module's tests run twice: as they are, and with processes beside."""
+    global beside
+    if request.param == "here":
+        yield
+        return
+    pytest.importorskip("rapidgzip")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(apart, "LEAST_SOURCE", 0)
+        beside = []
+        yield
+        alone = [passed for passed in beside if not passed._apart]
+        beside = None
+        assert not alone
 
 
 def opened(data: bytes, first_pass: FirstPass) -> Stream:

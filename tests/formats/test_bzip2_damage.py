@@ -17,9 +17,11 @@ from rofuse_formats.codecs.bzip2.cursor import MAGIC
 from rofuse_formats.errors import DamagedError, FormatError, IndexDamagedError, TruncatedError
 from rofuse_formats.limits import Limits
 from rofuse_formats.seek_index import Point, SeekIndex, Window
-from tests.formats.bzip2_support import Bits, decoded, opened
+from tests.formats.bzip2_support import Bits, decoded, opened, where
 from tests.formats.codec_support import KIB, BytesSource, check_all_points, outside, read_at
 from tests.formats.zstd_support import mixed
+
+__all__ = ["where"]  # all of them are also run with a process beside
 
 DATA = mixed(350 * KIB)
 WHOLE = bz2.compress(DATA, 1)

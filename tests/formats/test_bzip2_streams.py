@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from rofuse_formats.codecs.bzip2 import CODEC, bits, block
 from rofuse_formats.codecs.bzip2.first_pass import FirstPass
 from rofuse_formats.limits import Limits
-from tests.formats.bzip2_support import crafted, decoded, nibbles, opened, symbols
+from tests.formats.bzip2_support import crafted, decoded, nibbles, opened, symbols, where
 from tests.formats.codec_support import KIB, MIB, BytesSource, check_all_points, check_reads, made_by, read_at
 from tests.formats.zstd_support import mixed, text
+
+__all__ = ["where"]  # all of them are also run with a process beside
 
 DATA = mixed(300 * KIB)
 EMPTY = bz2.compress(b"")
@@ -75,7 +77,7 @@ def test_empty_streams_anywhere() -> None:
 
 def test_many_tiny_streams_come_in_large_chunks_and_few_points() -> None:
     compressed = bz2.compress(b"0123456789" * 50) * 1500
-    first_pass = FirstPass(BytesSource(compressed))
+    first_pass = FirstPass(BytesSource(compressed), Limits())
     chunks = list(first_pass)
     assert b"".join(chunks) == b"0123456789" * 75_000
     assert len(chunks) == 3
@@ -220,7 +222,7 @@ def test_the_index_is_canonical() -> None:
 
 def test_a_pass_that_is_left_early_leaves_no_thread() -> None:
     before = threading.active_count()
-    chunks = iter(FirstPass(BytesSource(bz2.compress(DATA * 6, 1))))
+    chunks = iter(FirstPass(BytesSource(bz2.compress(DATA * 6, 1)), Limits()))
     next(chunks)
     assert threading.active_count() > before
     assert isinstance(chunks, Generator)

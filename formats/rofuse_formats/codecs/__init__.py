@@ -155,3 +155,17 @@ def named(name: str) -> Codec:
     except ImportError as error:
         raise IndexDamagedError(f"the index names a compression that is not known here: {name!r}") from error
     return codec
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package could be imported; it is not."""
+    from importlib.util import find_spec
+
+    return find_spec(package) is not None
+
+
+def faster_library(name: str) -> str | None:
+    """The package that would have decoded a compression faster, and is not installed. A codec that has such a one names
+    it: ``faster``."""
+    package: str | None = getattr(named(name), "faster", None)
+    return None if package is None or is_installed(package) else package

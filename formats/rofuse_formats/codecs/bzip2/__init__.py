@@ -7,7 +7,8 @@ place where reading can start, and what is damaged is known to the block.
 
 Modules, from below: ``bits`` reads bits and finds what may be the start of a block, ``block`` decodes one, ``walk``
 goes from block to block and checks what holds them together, ``ahead`` decodes the blocks to come in a few threads,
-``first_pass`` and ``cursor`` are the two ways in which a source is read.
+``apart`` has them decoded by a faster library in a process beside, ``first_pass`` and ``cursor`` are the two ways in
+which a source is read.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Bzip2:
 
     name = "bzip2"
     magic = True
+    faster = "rapidgzip"  # see ``apart``
     suffixes: ClassVar = {
         b".bz2": b"",
         b".bz": b"",
@@ -43,7 +45,7 @@ class Bzip2:
     def first_pass(self, source: Source, limits: Limits) -> FirstPass:
         from rofuse_formats.codecs.bzip2.first_pass import FirstPass
 
-        return FirstPass(source)
+        return FirstPass(source, limits)
 
     def open(self, source: Source, index: bytes | memoryview, limits: Limits) -> Stream:
         from rofuse_formats.codecs.bzip2.cursor import Stream

@@ -50,7 +50,7 @@ class Ahead:
         self._most = threads + WAITING
         self._pool = ThreadPoolExecutor(threads, "bzip2")
         self._jobs: deque[_Job] = deque()
-        self._guesses = self._guessed()
+        self._guesses: Iterator[tuple[int, int]] | None = None
 
     def __enter__(self) -> Ahead:
         return self
@@ -70,6 +70,8 @@ class Ahead:
         return block or decode_at(self._source, start, self._source.size * 8)
 
     def _fill(self, start: int) -> None:
+        if self._guesses is None:
+            self._guesses = self._guessed(start)
         while len(self._jobs) < self._most:
             guess = next(self._guesses, None)
             if guess is None:
@@ -77,10 +79,10 @@ class Ahead:
             if guess[0] >= start:
                 self._jobs.append(_Job(guess[0], self._pool.submit(decode, self._source, *guess)))
 
-    def _guessed(self) -> Iterator[tuple[int, int]]:
-        """``(start, end)`` of what may be blocks."""
+    def _guessed(self, first: int) -> Iterator[tuple[int, int]]:
+        """``(start, end)`` of what may be blocks, from a bit offset on."""
         start, end = 0, self._source.size * 8
-        for offset, _block in marks(self._source, 0, end, (BLOCK,)):
+        for offset, _block in marks(self._source, first, end, (BLOCK,)):
             if start:
                 yield start, self._end_before(offset)
             start = offset

@@ -10,13 +10,16 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
+from rofuse_formats.codecs.bzip2 import apart
 from rofuse_formats.codecs.bzip2.ahead import Ahead
 from rofuse_formats.codecs.bzip2.bits import MARK
 from rofuse_formats.codecs.bzip2.block import Block
 from rofuse_formats.codecs.bzip2.cursor import write_index
 from rofuse_formats.codecs.bzip2.walk import CombinedChecksumError, Walk
 from rofuse_formats.errors import DamagedError
+from rofuse_formats.limits import Limits
 from rofuse_formats.seek_index import Point
 from rofuse_formats.source import Source
 
@@ -28,7 +31,7 @@ CHUNK = 256 << 10
 class FirstPass:
     """The codec contract's FirstPass. ``spacing`` (bytes of output) may be made small by tests."""
 
-    def __init__(self, source: Source, *, spacing: int = SPACING) -> None:
+    def __init__(self, source: Source, limits: Limits, *, spacing: int = SPACING) -> None:
         self.consumed = 0
         self.unseekable = self.slow = False
         self.damages: list[DamagedError] = []
@@ -43,26 +46,36 @@ class FirstPass:
         self._points: list[Point] = []
         self._pending: list[bytes] = []  # decoded, not yet yielded
         self._pending_size = 0
+        self._apart = apart.start(source, limits)
 
     def __iter__(self) -> Iterator[bytes]:
         with Ahead(self._source) as ahead:
-            walk = Walk(self._source, ahead.block, self._source.size)
             try:
-                for found in walk:
-                    if isinstance(found, Block):
-                        self._begin(found, walk.first)
-                        yield from self._joined(found.pieces())
-                    else:
-                        self._note(found)
-                    self.consumed = walk.position >> 3
-            except DamagedError as damage:
-                self.damages.append(damage)
-            self.consumed = min(
-                walk.position + MARK + 7 >> 3, walk.end
-            )  # the mark that ends the last block counts
-            self.warnings = walk.warnings
+                yield from self._walked(Walk(self._source, partial(self._block, ahead), self._source.size))
+            finally:
+                if self._apart:
+                    self._apart.close()
         if self._pending:
             yield self._take()
+
+    def _walked(self, walk: Walk) -> Iterator[bytes]:
+        try:
+            for found in walk:
+                if isinstance(found, Block):
+                    self._begin(found, walk.first)
+                    yield from self._joined(found.pieces())
+                else:
+                    self._note(found)
+                self.consumed = walk.position >> 3
+        except DamagedError as damage:
+            self.damages.append(damage)
+        # The mark that ends the last block counts.
+        self.consumed = min(walk.position + MARK + 7 >> 3, walk.end)
+        self.warnings = walk.warnings
+
+    def _block(self, ahead: Ahead, start: int) -> Block:
+        block = self._apart.block(start) if self._apart else None
+        return block or ahead.block(start)
 
     def index(self) -> bytes:
         points = [point for point in self._points if point.decoded < self._decoded] or [Point(0, 0, 1)]
