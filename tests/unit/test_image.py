@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rofuse_formats.entry import Extent, PackedRow, Time
@@ -303,6 +303,9 @@ rows = st.lists(
 
 
 @given(rows, rows, st.booleans())
+@example([], [(b"a/x", FILE, 0, 5, 0), (b"b", FILE, 0, 5, 0), (b"a", DIRECTORY, 0, 0, 0)], False)
+@example([], [(b"a", DIRECTORY, 0, 0, 0), (b"b", FILE, 0, 5, 0), (b"a", DIRECTORY, 1, 0, 0)], False)
+@example([(b"a/x", FILE, 0, 5, 0)], [(b"b", FILE, 0, 5, 0), (b"a", DIRECTORY, 1, 0, 0)], False)
 def test_many_members_told_at_once_are_those_told_one_by_one(
     before: list[tuple[bytes, int, int, int, int]],
     told: list[tuple[bytes, int, int, int, int]],
