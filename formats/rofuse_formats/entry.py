@@ -65,7 +65,8 @@ class PackedMember(NamedTuple):
 
 
 PackedRow: TypeAlias = tuple[bytes, int, int, int, int, int, int, int, int, int]
-"""path, mode, owner, size and mtime (whole seconds) as ``Builder.add`` has them; then a PackedMember."""
+"""path, mode, owner, size and mtime (whole seconds) as ``Builder.add`` has them; then a PackedMember. Of what is no
+regular file, ``at`` is the ``data`` word, and what follows it counts for nothing."""
 
 
 class Time(NamedTuple):
@@ -133,8 +134,8 @@ class Builder(Protocol):
         ...
 
     def add_packed(self, rows: Sequence[PackedRow], /) -> None:
-        """``add`` and ``packed`` for many regular files, in archive order: the hot call of formats whose members are
-        compressed by themselves, where no other call came in between."""
+        """``add`` and ``packed`` for many regular files, directories and symlinks, in archive order: the hot call of
+        formats whose members are compressed by themselves, where no other ``add`` came in between."""
         ...
 
     def hardlink(self, path: bytes, target: bytes, /) -> None:

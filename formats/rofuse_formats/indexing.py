@@ -17,7 +17,7 @@ from rofuse_formats import index as index_file
 from rofuse_formats.archives import formats
 from rofuse_formats.cache import fingerprint
 from rofuse_formats.codecs import Codec, FirstPass, codecs
-from rofuse_formats.entry import RandomFormat
+from rofuse_formats.entry import AnyFormat, RandomFormat
 from rofuse_formats.errors import DamagedError, UnknownFormatError
 from rofuse_formats.image import layout
 from rofuse_formats.image.builder import ImageBuilder
@@ -148,9 +148,10 @@ class _Indexing:
         cache = BlockCache()
         for depth in range(_MOST_CODECS):
             head = source.pread(HEAD, 0)
-            codec = self._codec_of(head)
+            archive = _recognise(formats(), head)
+            codec = self._codec_of(head) if archive is None else None  # without need, none is imported
             if codec is None:
-                return self._scan_plain(source, head)
+                return self._scan_plain(source, archive)
             found = self._scan_decoded(source, codec)
             if isinstance(found, str):
                 return found
@@ -176,10 +177,8 @@ class _Indexing:
         kept = Spool(os.dup(self.spool.fd), known) if known and self.spool else None
         return decoded_stream(stream, cache, depth, self.suspect[depth], kept, self.settings.salvage)
 
-    def _scan_plain(self, source: Source, head: bytes) -> str:
-        archive = _recognise(formats(), head) or _recognise_end(
-            source.pread(TAIL, max(0, source.size - TAIL))
-        )
+    def _scan_plain(self, source: Source, archive: AnyFormat | None) -> str:
+        archive = archive or _recognise_end(source.pread(TAIL, max(0, source.size - TAIL)))
         if archive is None:
             raise UnknownFormatError("is no archive of a format known here")
         if isinstance(archive, RandomFormat):

@@ -25,6 +25,7 @@ STANDARD_INPUT = "-"
 _REPORT_MAX = 1 << 16
 _DONE = b"done"
 _COPY = 1 << 20
+_GARBAGE = 200_000  # objects; a scan makes one for each member and hardly ever a circle of them
 _ASK_EVERY = 16 * MIB  # bytes of standard input between two looks at the room that is left
 
 
@@ -194,8 +195,11 @@ def _write_index(source: StoredSource, fd: int, settings: Settings, *, draw: boo
 def _index_and_exit(
     source: StoredSource, fd: int, settings: Settings, sink: socket.socket, draw: bool
 ) -> NoReturn:
+    import gc
     import json
 
+    gc.freeze()  # what is there already stays: it need not be looked through, nor its pages copied
+    gc.set_threshold(_GARBAGE)
     from rofuse_formats.indexing import write_index
     from rofuse_formats.spool_file import SpoolFile
     from rofuse_mount.cli.progress import Progress

@@ -5,10 +5,10 @@ from __future__ import annotations
 import stat
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rofuse_formats.entry import Extent, Time
+from rofuse_formats.entry import Extent, PackedRow, Time
 from rofuse_formats.errors import DamagedError, IndexDamagedError, LimitError
 from rofuse_formats.image.builder import ImageBuilder
 from rofuse_formats.image.dump import dump, load
@@ -290,6 +290,57 @@ def test_a_dump_gives_the_same_image_back(
     again = image_of(load(lines))
     assert list(dump(again)) == lines
     assert again.buffer == image.buffer
+
+
+kinds = st.sampled_from([FILE, DIRECTORY, LINK])
+# Mostly as archivers write them, so that some batches go as a whole: directories before what lies in them.
+row_paths = (
+    st.lists(st.sampled_from([b"a", b"b", b"c"]), min_size=1, max_size=3).map(b"/".join) | member_paths
+)
+rows = st.lists(
+    st.tuples(row_paths, kinds, st.integers(0, 3), st.sampled_from([0, 5, 1 << 62]), st.integers(-2, 2))
+)
+
+
+@given(rows, rows, st.booleans())
+@example([], [(b"a/x", FILE, 0, 5, 0), (b"b", FILE, 0, 5, 0), (b"a", DIRECTORY, 0, 0, 0)], False)
+@example([], [(b"a", DIRECTORY, 0, 0, 0), (b"b", FILE, 0, 5, 0), (b"a", DIRECTORY, 1, 0, 0)], False)
+@example([(b"a/x", FILE, 0, 5, 0)], [(b"b", FILE, 0, 5, 0), (b"a", DIRECTORY, 1, 0, 0)], False)
+def test_many_members_told_at_once_are_those_told_one_by_one(
+    before: list[tuple[bytes, int, int, int, int]],
+    told: list[tuple[bytes, int, int, int, int]],
+    in_order: bool,
+) -> None:
+    by_row, at_once = ImageBuilder(), ImageBuilder()
+    if in_order:
+        folders = sorted({row[0] for row in told})
+        told = [(folder, DIRECTORY, 0, 0, 1) for folder in folders] + [
+            (row[0] + b"/d", *row[1:]) for row in told
+        ]
+    for builder in (by_row, at_once):
+        for owner in range(4):
+            builder.owner(owner, owner)
+        for path, mode, *numbers in before:
+            add_row(builder, path, mode, *numbers)
+    for path, mode, *numbers in told:
+        add_row(by_row, path, mode, *numbers)
+    at_once.add_packed([row_of(at_once, *row) for row in told])
+    assert image_of(at_once).buffer == image_of(by_row).buffer
+    assert at_once.report.to_json() == by_row.report.to_json()
+
+
+def row_of(builder: ImageBuilder, path: bytes, mode: int, owner: int, size: int, mtime: int) -> PackedRow:
+    if mode == DIRECTORY:
+        return path + b"/", mode, owner, 0, mtime, 0, 0, 0, 0, 0
+    if mode == LINK:
+        return path, mode, owner, owner, mtime, builder.text(b"t" * owner), 0, 0, 0, 0
+    return path, mode, owner, size, mtime, size >> 1, owner, 7, owner, 1
+
+
+def add_row(builder: ImageBuilder, path: bytes, mode: int, owner: int, size: int, mtime: int) -> None:
+    path, mode, owner, size, mtime, *member = row_of(builder, path, mode, owner, size, mtime)
+    data = builder.packed(*member) if mode == FILE else member[0]
+    builder.add(path, mode, owner, size, mtime, 0, data)
 
 
 @given(archives)

@@ -22,11 +22,10 @@ from __future__ import annotations
 import stat
 from array import array
 from collections.abc import Iterable, Sequence
-from itertools import accumulate
 
 from rofuse_formats.entry import Extent, PackedRow, Time
 from rofuse_formats.errors import LimitError
-from rofuse_formats.image import layout
+from rofuse_formats.image import batch, layout
 from rofuse_formats.image.columns import Piece, columns
 from rofuse_formats.image.tree import Tree
 from rofuse_formats.limits import Limits
@@ -40,7 +39,6 @@ _EPOCH = Time(0)
 _PAST, _FUTURE = -(1 << 61), (1 << 61) - 1  # seconds are kept within these
 
 ROOT_DIRECTORY = 0
-_MEMBER = layout.DATA_MEMBER << layout.DATA_SHIFT
 _NO_NAMES = frozenset((b"", b".", b".."))
 HARDLINK_MODE = 0  # no type bits: a record whose inode is another record's
 _TYPES = {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK}
@@ -65,9 +63,9 @@ class ImageBuilder:
         # directories, by number
         self.directory_record = array("I")
         self.directory_told = array("I")  # number of records when its own member last came
-        self._directories: dict[tuple[int, bytes], int] = {}
+        self.directories: dict[tuple[int, bytes], int] = {}
         self._last_head, self._last_directory = b"", ROOT_DIRECTORY
-        self._head_directories: dict[bytes, int] = {}
+        self.head_directories: dict[bytes, int] = {}
         # side tables
         self.owner_numbers: dict[tuple[int, int, int, int], int] = {}
         self._small_strings: dict[bytes, int] = {}
@@ -139,37 +137,11 @@ class ImageBuilder:
         return self._record(directory, name, mode, owner, size, mtime, mtime_ns, data)
 
     def add_packed(self, rows: Sequence[PackedRow], /) -> None:
-        if not rows:
+        if not rows or batch.add(self, rows):
             return
-        paths, modes, owners, sizes, mtimes, *members = zip(*rows, strict=True)
-        heads, _slashes, names = zip(*[path.rpartition(b"/") for path in paths], strict=True)
-        directories = {head: self.find_directory(head) for head in set(heads)}
-        joined, count = b"".join(names), len(self.mode)
-        if (
-            -1 in directories.values()
-            or count + len(rows) > self.limits.max_entries
-            or len(max(names, key=len)) > NAME_MAX
-            or b"\0" in joined
-            or not _NO_NAMES.isdisjoint(names)
-            or max(sizes) >> 62
-            or min(mtimes) < _PAST
-            or max(mtimes) > _FUTURE
-        ):
-            for path, mode, owner, size, mtime, *member in rows:
-                self.add(path, mode, owner, size, mtime, 0, self.packed(*member))
-            return
-        first = _MEMBER + len(self._member_columns[0])
-        self.name_at.fromlist(list(accumulate(map(len, names), initial=len(self.names)))[1:])
-        self.names += joined
-        self.directory.fromlist([directories[head] for head in heads])
-        self.mode.fromlist(list(modes))
-        self.owners.fromlist(list(owners))
-        self.size.fromlist(list(sizes))
-        self.mtime.fromlist(list(mtimes))
-        self.mtime_ns.frombytes(bytes(self.mtime_ns.itemsize * len(rows)))
-        self.data.fromlist(list(range(first, first + len(rows))))
-        for column, values in zip(self._member_columns, members, strict=True):
-            column.fromlist(list(values))
+        for path, mode, owner, size, mtime, *member in rows:
+            data = self.packed(*member) if stat.S_ISREG(mode) else member[0]
+            self.add(path, mode, owner, size, mtime, 0, data)
 
     def hardlink(self, path: bytes, target: bytes, /) -> None:
         record = self.add(path, stat.S_IFREG, 0, 0, 0, 0, 0)
@@ -217,6 +189,31 @@ class ImageBuilder:
         """What ``text`` kept."""
         return bytes(self.texts[self.string_at[row] : self.string_at[row + 1]])
 
+    # -- what can be shown as it is ----------------------------------------------------------------------------
+
+    def have_room(self, rows: int, directories: Iterable[bytes]) -> bool:
+        """Whether so many records can be added, and directories of these paths."""
+        return len(self.mode) + rows <= self.limits.max_entries and all(
+            len(path) <= self.limits.max_path for path in directories
+        )
+
+    def is_target(self, row: int) -> bool:
+        """Whether what ``text`` kept can be a symlink's target."""
+        target = self.string(row)
+        return 0 < len(target) <= TARGET_MAX and b"\0" not in target
+
+    @staticmethod
+    def are_plain(names: Sequence[bytes], sizes: Sequence[int], mtimes: Sequence[int]) -> bool:
+        """Whether names (one at least) need nothing done to them, and the numbers are in their bounds."""
+        return (
+            len(max(names, key=len)) <= NAME_MAX
+            and _NO_NAMES.isdisjoint(names)
+            and b"\0" not in b"".join(names)
+            and not max(sizes) >> 62
+            and min(mtimes) >= _PAST
+            and max(mtimes) <= _FUTURE
+        )
+
     # -- records and directories -----------------------------------------------------------------------------
 
     def _record(
@@ -256,13 +253,11 @@ class ImageBuilder:
         if kind not in _TYPES:
             self.report.skip(path, "of no type that can be shown")
             return -1
-        if kind == stat.S_IFLNK:
-            target = self.string(data)
-            if not 0 < len(target) <= TARGET_MAX or b"\0" in target:
-                self.report.skip(
-                    path, f"a symbolic link whose target is empty, over {TARGET_MAX} bytes or no text"
-                )
-                return -1
+        if kind == stat.S_IFLNK and not self.is_target(data):
+            self.report.skip(
+                path, f"a symbolic link whose target is empty, over {TARGET_MAX} bytes or no text"
+            )
+            return -1
         if kind == stat.S_IFDIR:
             number = self._enter(path.rstrip(b"/"), path)  # as what lies in it will say it
             if number < 0:
@@ -298,7 +293,7 @@ class ImageBuilder:
 
     def _enter(self, head: bytes, path: bytes) -> int:
         """Number of the directory ``head``, made where it is new; -1 when ``path`` is refused for it."""
-        number = self._head_directories.get(head)
+        number = self.head_directories.get(head)
         if number is None:
             if len(path) > self.limits.max_path:
                 self.report.skip(path[:NAME_MAX], f"a path of more than {self.limits.max_path} bytes")
@@ -306,22 +301,22 @@ class ImageBuilder:
             number = self._make_directories(head, path)
             if number < 0:
                 return -1
-            self._head_directories[head] = number
+            self.head_directories[head] = number
         self._last_head, self._last_directory = head, number
         return number
 
     def _make_directories(self, head: bytes, path: bytes) -> int:
         upper, _slash, last = head.rpartition(b"/")
-        number = self._head_directories.get(upper, ROOT_DIRECTORY)
-        parts = [last] if upper in self._head_directories else head.split(b"/")
+        number = self.head_directories.get(upper, ROOT_DIRECTORY)
+        parts = [last] if upper in self.head_directories else head.split(b"/")
         parts = [part for part in parts if part not in (b"", b".")]
         if not all(self._name_is_good(part, path) for part in parts):
             return -1
         for part in parts:
             key = (number, part)
-            found = self._directories.get(key)
+            found = self.directories.get(key)
             if found is None:
-                found = self._directories[key] = self._new_directory(number, part)
+                found = self.directories[key] = self._new_directory(number, part)
             number = found
         return number
 
@@ -364,14 +359,14 @@ class ImageBuilder:
 
     def find_directory(self, head: bytes) -> int:
         """Number of a directory by path, -1 where there is none. For link targets, which make no directories."""
-        number = self._head_directories.get(head)
+        number = self.head_directories.get(head)
         if number is not None:
             return number
         number = ROOT_DIRECTORY
         for part in head.split(b"/"):
             if part in (b"", b"."):
                 continue
-            found = self._directories.get((number, part))
+            found = self.directories.get((number, part))
             if found is None:
                 return -1
             number = found

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 Piece: TypeAlias = "bytes | bytearray | array[int]"  # array takes no parameter before Python 3.12
 
+_PIECES = layout.DATA_PIECES << layout.DATA_SHIFT
 _MEMBER = layout.DATA_MEMBER << layout.DATA_SHIFT
 _CHUNK = 1 << 14
-_PLAIN = (stat.S_IFREG, stat.S_IFCHR, stat.S_IFBLK)
+_DEVICES = (stat.S_IFCHR, stat.S_IFBLK)
 
 
 def columns(builder: ImageBuilder, tree: Tree) -> list[Piece]:
@@ -81,28 +82,31 @@ class _Columns:
     def _data(self) -> None:
         """Data words, and the sizes that follow from them."""
         modes, sizes, words = self.column["mode"], self.column["size"], self.column["data"]
-        members = array("Q")
-        for row, (mode, word) in enumerate(zip(modes, words, strict=True)):
-            kind = mode & 0o170000
-            if kind == stat.S_IFREG:
-                if word >= _MEMBER and sizes[row]:
+        regular = {mode for mode in set(modes) if stat.S_ISREG(mode)}
+        members, others = array("Q"), list[int]()
+        for row, (mode, size, word) in enumerate(zip(modes, sizes, words, strict=True)):
+            if size and mode in regular:
+                if word >= _MEMBER:
                     words[row] = _MEMBER + len(members)
                     members.append(word - _MEMBER)
-                elif not sizes[row]:
-                    words[row] = 0  # an empty file lies nowhere
-                elif word >> layout.DATA_SHIFT:
+                elif word >= _PIECES:
                     words[row] = self._pieces(word)
-            elif kind == stat.S_IFDIR:
-                words[row], sizes[row] = self.tree.first[word], self.tree.count[word]
-            elif kind == stat.S_IFLNK:
-                target = self.builder.string(word)
-                words[row], sizes[row] = self._text(target), len(target)
             else:
-                sizes[row] = 0
-                if kind not in _PLAIN:
-                    words[row] = 0
+                others.append(row)
+        for row in others:
+            words[row], sizes[row] = self._without_bytes(modes[row], words[row])
         for name, values in self.builder.member_rows.items():
             self.column[name] = _gathered(values, members)
+
+    def _without_bytes(self, mode: int, word: int) -> tuple[int, int]:
+        """Data word and size of what is no file, or an empty one."""
+        kind = stat.S_IFMT(mode)
+        if kind == stat.S_IFDIR:
+            return self.tree.first[word], self.tree.count[word]
+        if kind == stat.S_IFLNK:
+            target = self.builder.string(word)
+            return self._text(target), len(target)
+        return (word if kind in _DEVICES else 0), 0
 
     def _pieces(self, word: int) -> int:
         column = self.column

@@ -9,13 +9,15 @@ from rofuse_formats.archives.zip.records import (
     ENCRYPTED,
     LOCAL,
     LOCAL_HEADER,
+    STORED,
     STRONG,
 )
 from rofuse_formats.entry import PackedMember
-from rofuse_formats.errors import DamagedError, TruncatedError
+from rofuse_formats.errors import DamagedError, FormatError, TruncatedError
 from rofuse_formats.source import Source
 
 _GUESS = 256  # bytes read at once: the header, and as a rule its name and extra fields
+_USUAL_EXTRA = 64  # bytes that its extra fields have at most
 
 
 class Local(NamedTuple):
@@ -51,6 +53,22 @@ def read(source: Source, at: int) -> Local:
     return Local(
         flags, method, stamp, crc, packed, size, head[LOCAL_HEADER.size : middle], head[middle:end], at + end
     )
+
+
+def stored(source: Source, at: int, name: bytes, size: int) -> bytes | None:
+    """The bytes of a small member that is stored as it is and not encrypted, by one read; None where its header at
+    ``at`` is not what it usually is, or has another name, or cannot be read. Raises OSError."""
+    end_of_name = LOCAL_HEADER.size + len(name)
+    try:
+        head = source.pread(end_of_name + _USUAL_EXTRA + size, at)
+    except FormatError:
+        return None
+    if len(head) < end_of_name or head[LOCAL_HEADER.size : end_of_name] != name:
+        return None
+    signature, _needed, flags, method, *_numbers, name_size, extra_size = LOCAL_HEADER.unpack_from(head)
+    data = head[end_of_name + extra_size : end_of_name + extra_size + size]
+    usual = signature == LOCAL and not flags & ENCRYPTED and method == STORED and name_size == len(name)
+    return data if usual and len(data) == size else None
 
 
 # What the image keeps beside a member's place and sizes: two of its flags, and fourteen bits of its name's checksum by

@@ -1,8 +1,8 @@
 """The loop over the central directory.
 
 It is written for speed: a plain file or directory as the usual tools write them costs two struct calls and a few
-dictionary look-ups. What the loop does not know at a glance goes to ``describing``. Where the directory is missing or
-damaged, what it lacks is found by the local headers (``rebuilding``).
+dictionary look-ups, a symlink one read besides. What the loop does not know at a glance goes to ``describing``. Where
+the directory is missing or damaged, what it lacks is found by the local headers (``rebuilding``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from zlib import crc32
 from rofuse_formats.archives.zip import directory, rebuilding
 from rofuse_formats.archives.zip.describing import Describer, Entry
 from rofuse_formats.archives.zip.extra import unix_ids
-from rofuse_formats.archives.zip.local import NAME_MASK, NAME_SHIFT
+from rofuse_formats.archives.zip.local import NAME_MASK, NAME_SHIFT, stored
 from rofuse_formats.archives.zip.names import Names
 from rofuse_formats.archives.zip.records import (
     CENTRAL,
@@ -28,9 +28,10 @@ from rofuse_formats.archives.zip.records import (
 )
 from rofuse_formats.archives.zip.times import unix_seconds
 from rofuse_formats.entry import Builder, PackedRow, ScanOptions
+from rofuse_formats.image.builder import TARGET_MAX
 from rofuse_formats.source import Source
 
-_WINDOW = 1 << 20  # bytes of the directory; the files in it are told at once, at most
+_WINDOW = 1 << 20  # bytes of the directory; what is in it is told at once, at most
 _HEADER = CENTRAL_HEADER.size
 _LONGEST = _HEADER + 3 * 0xFFFF
 # As CENTRAL_HEADER, with two numbers of what decides how a member is shown: made by, version needed, flags, method; and
@@ -46,7 +47,7 @@ _USUAL_IDS = b"ux\x0b\0"
 
 _FAST_METHODS = frozenset((0, 8))
 _FAST_FLAGS = 0xFFFF & ~(1 << 0 | 1 << 6 | 1 << 13)  # all but those of encryption
-_S_IFREG, _S_IFDIR = 0o100000, 0o040000
+_S_IFREG, _S_IFDIR, _S_IFLNK = 0o100000, 0o040000, 0o120000
 _TYPE = 0o170000
 _SLASH = ord("/")
 
@@ -80,8 +81,8 @@ class Scanner:
 
     def _entries(self, found: directory.Directory, describer: Describer) -> tuple[int, int]:
         """Describes all entries; returns their number and where the last of them ends."""
-        add, describe = self.builder.add, describer.describe
-        files: list[PackedRow] = []  # not yet told to the builder
+        describe = describer.describe
+        rows: list[PackedRow] = []  # not yet told to the builder
         times, kinds, owners = describer.times, _Kinds(describer), _Owners(describer)
         fields, usual = _FAST_HEADER.unpack_from, _USUAL.unpack_from
         nobody, before = self.builder.implied_owner, found.disks[0]
@@ -102,7 +103,7 @@ class Scanner:
                 if base == position and buffer:
                     break  # it reaches beyond the directory's end
                 base = position
-                self._tell(files)
+                self._tell(rows)
                 buffer = self.source.pread(min(_WINDOW, end - position), position)
                 size_of_buffer = len(buffer)
                 if size_of_buffer < min(_LONGEST, end - position):
@@ -135,25 +136,29 @@ class Scanner:
             ):
                 if name_size and buffer[extra_at - 1] == _SLASH:
                     if mode & _TYPE == _S_IFDIR:
-                        self._tell(files)
-                        add(name, mode, owner, 0, mtime, 0, 0)
+                        rows.append((name, mode, owner, 0, mtime, 0, 0, 0, 0, 0))
                         continue
                 elif mode & _TYPE == _S_IFREG:
                     kept = (crc32(name) & NAME_MASK) << NAME_SHIFT  # as local.kept_flags has it
-                    files.append(
+                    rows.append(
                         (name, mode, owner, size, mtime, local + before, packed_size, crc, method, kept)
                     )
                     continue
-            self._tell(files)
+                elif mode & _TYPE == _S_IFLNK and not method and packed_size == size <= TARGET_MAX:
+                    target = stored(self.source, local + before, name, size)
+                    if target and crc32(target) == crc:
+                        rows.append((name, mode, owner, size, mtime, self.builder.text(target), 0, 0, 0, 0))
+                        continue
+            self._tell(rows)
             describe(_entry(buffer, at))
-        self._tell(files)
+        self._tell(rows)
         if end - position >= 6 and self.source.pread(4, position) == SIGNATURE:
             position += 6 + int.from_bytes(self.source.pread(2, position + 4), "little")
         return count, position
 
-    def _tell(self, files: list[PackedRow]) -> None:
-        self.builder.add_packed(files)
-        files.clear()
+    def _tell(self, rows: list[PackedRow]) -> None:
+        self.builder.add_packed(rows)
+        rows.clear()
 
     def _damaged(self, found: directory.Directory, position: int) -> None:
         """The directory cannot be read from ``position`` on: what else there is, the local headers say."""
