@@ -74,10 +74,7 @@ class Supervised:
 
     def kill_server(self, number: int = signal.SIGKILL) -> bool:
         """Sends a signal to one of the servers; whether there was one."""
-        for pid in self.servers()[:1]:
-            os.kill(pid, number)
-            return True
-        return False
+        return any(strike(pid, number) for pid in self.servers()[:1])
 
     def ended(self) -> bool:
         if self.status is None:
@@ -94,11 +91,19 @@ class Supervised:
             os.kill(self.pid, signal.SIGKILL)
             assert eventually(self.ended)
         for pid in servers:
-            if not is_gone(pid):
-                os.kill(pid, signal.SIGKILL)
+            strike(pid, signal.SIGKILL)
         os.close(self._report)
         while (entry := table_entry(self.path)) is not None and entry.fstype.startswith(b"fuse"):
             shell("umount", "-l", self.path)
+
+
+def strike(pid: int, number: int) -> bool:
+    """Sends a signal to a process that others wait for; whether it was still there."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def is_gone(pid: int) -> bool:
