@@ -71,7 +71,9 @@ def test_two_streams_and_a_gap() -> None:
     assert read_all(spool, 0) == [(100, TEXT), (50_000_000, NOISE)]
     assert read_all(spool, 1) == []
     assert read_all(spool, 2) == [(0, TEXT)]
-    assert spool.size < len(TEXT) + len(NOISE) + 2 * PIECE  # text is compressed, noise does not grow
+    assert (
+        spool.size < 1.2 * len(TEXT) + len(NOISE) + 2 * PIECE
+    )  # text, twice, is compressed; noise does not grow
 
 
 @settings(max_examples=25, deadline=None)

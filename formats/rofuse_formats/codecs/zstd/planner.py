@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 FREE_SPACING = 4 * MIB
 SPACING = 24 * MIB
-WINDOWS_APART = 5
+WINDOWS_APART = 4
 LARGEST_WINDOW = 32 * MIB  # making a point takes seven windows of memory
 CANDIDATES = 16  # boundaries looked at for each point: one for each MiB between points, at most so many
 REMEMBERED = 256  # blocks before a boundary that its repeated offsets may come from

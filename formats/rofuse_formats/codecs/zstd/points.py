@@ -24,7 +24,9 @@ Rules
 from __future__ import annotations
 
 import zlib
+from array import array
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import chain
 from sys import byteorder
 from typing import NamedTuple
@@ -310,10 +312,13 @@ def _high_range(length: int, grain: int) -> range:
     return range(1, 2 + (length - 1) // (_DIGITS * grain))
 
 
-def _number(pair: int) -> int:
-    """Of a grain, given its digits as ``high << 8 | low``; rises with them."""
-    high, low = pair >> 8, pair & 255
-    return (high - 1) * _DIGITS + low - 1 - (low > high)
+@cache
+def _numbers() -> array[int]:
+    """Of grains, by their digits as ``high << 8 | low``; those rise with them."""
+    return array(
+        "I",
+        (max(0, (high - 1) * _DIGITS + low - 1 - (low > high)) for high in range(256) for low in range(256)),
+    )
 
 
 def _output(stretch: decoding.Stretch, size: int) -> bytearray:
@@ -385,9 +390,11 @@ class _Window:
         pairs: set[int] = set()
         for at in range(0, len(high), _SAMPLES):
             pairs |= _marks(high[at : at + _SAMPLES], low[at : at + _SAMPLES])
-        tail, content, grain = self._tail, self.content, self._grain
-        for pair in pairs - self._seen:
-            begin = _number(pair) * grain
-            start, stop = max(0, begin - STEP), begin + grain + STEP  # what was not seen of a match
-            content[start:stop] = tail[start:stop]
+        pairs -= self._seen
         self._seen |= pairs
+        tail, content, grain, number = self._tail, self.content, self._grain, _numbers()
+        before, behind = STEP, grain + STEP  # what was not seen of a match
+        for pair in pairs:
+            begin = number[pair] * grain
+            start = begin - before if begin else 0
+            content[start : begin + behind] = tail[start : begin + behind]
