@@ -5,6 +5,9 @@ A fault in a map reads as much around itself as the device is set to read ahead:
 bytes. So faults read nothing but their page, and what is asked for is announced: as it is, where the offset is
 anywhere; where it goes on near the end of the one before, with ever more of what comes next.
 
+What has been handed on stays in the page cache, but counts as this process's memory while it is mapped: every now and
+then all of it is let go, and what is still on its way is mapped again when it is looked at.
+
 Rules
 - Reads may come from any number of threads. What they tell each other of where reading goes on is a hint: none waits.
 """
@@ -21,6 +24,9 @@ NEAR = MIB
 """Bytes between two reads that go on from each other: headers and padding lie between files."""
 FIRST, MOST = MIB // 4, 8 * MIB
 """Bytes announced ahead of a reader that goes on."""
+RESIDENT = 32 * MIB
+"""Bytes of the map, about, that count as this process's memory."""
+_FAULT = 64 << 10  # bytes that are mapped where one is looked at, if they are in the page cache
 _AT_ONCE = 128 << 10  # the kernel takes no more of an announcement than the device reads ahead
 
 
@@ -33,16 +39,24 @@ class MappedFile:
         self._end = -NEAR  # where the last read ended
         self._told = 0  # up to where has been announced
         self._window = 0
+        self._handed_on = 0  # bytes since the map was let go
         if source.size:
-            mapped = mmap.mmap(source.fd, source.size, prot=mmap.PROT_READ)
-            mapped.madvise(mmap.MADV_RANDOM)
-            self._view = memoryview(mapped)
+            self._map = mmap.mmap(source.fd, source.size, prot=mmap.PROT_READ)
+            self._map.madvise(mmap.MADV_RANDOM)
+            self._view = memoryview(self._map)
 
     def read(self, offset: int, size: int) -> memoryview:
         """Bytes [offset, offset+size), fewer at the end. Not to be touched: the file may have been truncated."""
         piece = self._view[offset : offset + size]
         self._announce(offset, offset + len(piece))
+        self._let_go(len(piece))
         return piece
+
+    def _let_go(self, size: int) -> None:
+        self._handed_on += max(size, _FAULT)
+        if self._handed_on > RESIDENT and size:
+            self._handed_on = 0
+            self._map.madvise(mmap.MADV_DONTNEED)
 
     def _announce(self, start: int, end: int) -> None:
         goes_on = abs(start - self._end) <= NEAR

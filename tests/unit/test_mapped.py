@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rofuse_formats.mapped import FIRST, MOST, NEAR, MappedFile
+from rofuse_formats.mapped import FIRST, MOST, NEAR, RESIDENT, MappedFile
 from rofuse_formats.source import FileSource
 
 SIZE = 64 << 20
@@ -80,3 +80,20 @@ def test_who_comes_back_a_little_is_still_in_order(
     assert announced[0][0] == 0 and len(announced) == 1
     mapped.read(256 * KIB + NEAR + 65 * KIB, 1)
     assert announced[-1][1] - announced[-1][0] == 1
+
+
+def test_what_was_handed_on_is_let_go(tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    path.write_bytes(bytes(4 * RESIDENT))
+    mapped, most = MappedFile(FileSource(path)), 0
+    before = mapped_memory()
+    for offset in range(0, 4 * RESIDENT, KIB << 8):
+        assert not any(bytes(mapped.read(offset, KIB << 8)[::4096]))
+        most = max(most, mapped_memory() - before)
+    assert 0 < most <= RESIDENT + (KIB << 10)
+
+
+def mapped_memory() -> int:
+    """Bytes of this process that are files' pages."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if "RssFile" in line)
+    return int(line.split()[1]) * KIB
