@@ -253,6 +253,15 @@ class SplitFormat(Protocol):
         ...
 
 
+@runtime_checkable
+class VolumeFormat(Protocol):
+    """What a format has besides when its archives may come in volumes, each of which begins as an archive does."""
+
+    def is_volume(self, source: Source, /) -> bool:
+        """Whether ``source`` says that it is one of several. Raises OSError."""
+        ...
+
+
 AnyFormat: TypeAlias = Format | RandomFormat
 
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rofuse_formats.archives.libarchive import magic
+from rofuse_formats.archives.libarchive import magic, rar
 from rofuse_formats.entry import Builder, Members, ScanOptions
 from rofuse_formats.errors import UnknownFormatError
 from rofuse_formats.settings import Settings
@@ -44,6 +44,10 @@ class LibarchiveFormat:
 
     def recognise_end(self, tail: bytes, /) -> bool:
         return False
+
+    def is_volume(self, source: Source, /) -> bool:
+        found = rar.flags(source.pread)
+        return found is not None and found[0]
 
     def scan_at_random(self, source: Source, builder: Builder, options: ScanOptions, /) -> None:
         from rofuse_formats.archives.libarchive.scanner import Scanner  # which a mount does not need

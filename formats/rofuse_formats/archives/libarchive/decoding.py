@@ -11,7 +11,7 @@ Rules
   written.
 - A pass is moved on by one thread at a time. What it says is good to its ``position``.
 - A helper that dies is started again, and what it gives once more is dropped. Dies it ``TRIES`` times at one place,
-  what follows there in the group cannot be had.
+  what follows there in the group cannot be had. One that was killed is to blame for nothing, and is started more often.
 - Bytes that failed a check are given to nobody, unless ``salvage`` is set; those that were not decoded at all, never.
 """
 
@@ -20,6 +20,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from errno import EIO
 
 from rofuse_formats.archives.libarchive import protocol
 from rofuse_formats.archives.libarchive.groups import END
@@ -31,7 +32,7 @@ from rofuse_formats.limits import MIB
 from rofuse_formats.spool import LEAST
 from rofuse_formats.streams import BlockCache
 
-TRIES = 3
+TRIES, TRIES_KILLED = 3, 20
 MOST_PASSES = 3
 """Helper processes at a time."""
 BATCH = 2 * MIB
@@ -216,7 +217,7 @@ class Decoding:
             helper, current.helper, current.is_busy = current.helper, None, False
             if not (current.is_over and current.parts):
                 self._passes.remove(current)
-            is_good = helper is not None and current.is_over and not self._helpers
+            is_good = helper is not None and current.is_over and len(self._helpers) < MOST_PASSES
             if helper is not None and is_good:
                 self._rest(helper)
             self._changed.notify_all()
@@ -341,7 +342,10 @@ class Decoding:
             current.helper.close()
             current.helper = None
         current.deaths += 1
-        if current.deaths >= TRIES:
+        if error.was_killed:
+            if current.deaths >= TRIES_KILLED:
+                raise OSError(EIO, f"libarchive {error}, again and again")  # tomorrow it may be left in peace
+        elif current.deaths >= TRIES:
             self._fail(current, DamagedError(f"libarchive {error} when it decoded this, {TRIES} times"))
 
     def _fail(self, current: Pass, error: FormatError) -> None:
@@ -367,29 +371,33 @@ class Decoding:
         if not size or (not whole and (size < BATCH or not is_long)):
             return
         with self._changed:
-            keeper = self._keeping()
-            spool = keeper.spool() if is_long else None
-            data = bytes(current.bytes(current.first, current.position))
+            runs = [(current.first, bytes(current.bytes(current.first, current.position)))]
+            if whole and not is_long:
+                runs = self._held.put(*runs[0])
+                current.parts = []
+            spool = self._keeping().spool() if runs else None
             if spool is None:
-                self._keep_in_memory(current, data, whole and not is_long)
+                self._remember_less(current)
                 return
         try:
-            self._append(spool, current.first, data, whole)
+            for start, data in runs:
+                self._append(spool, start, data, whole)
         except OSError as error:
-            keeper.give_up(error.strerror or str(error))
+            self._keeping().give_up(error.strerror or str(error))
             return
         with self._changed:
-            done = min(spool.end_of(current.first) - current.first, len(data))
-            current.parts, current.first = [data[done:]] if done < len(data) else [], current.first + done
+            size = current.position - current.first
+            done = min(spool.end_of(current.first) - current.first, size)
+            if current.parts and done:
+                rest = bytes(current.bytes(current.first + done, current.position))
+                current.parts, current.first = [rest] if rest else [], current.first + done
             self._changed.notify_all()
 
-    def _keep_in_memory(self, current: Pass, data: bytes, is_whole: bool) -> None:
-        if is_whole:
-            self._held.put(current.first, data)
-            current.parts = []
-        elif len(data) > REMEMBERED:
-            rest = len(data) - REMEMBERED // 2
-            current.parts, current.first = [data[rest:]], current.first + rest
+    def _remember_less(self, current: Pass) -> None:
+        size = current.position - current.first
+        if current.parts and size > REMEMBERED:
+            first = current.position - REMEMBERED // 2
+            current.parts, current.first = [bytes(current.bytes(first, current.position))], first
 
     def _append(self, spool: GrowingSpool, at: int, data: bytes, whole: bool) -> None:
         size = len(data) if whole else len(data) - len(data) % BATCH

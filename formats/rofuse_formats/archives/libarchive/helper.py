@@ -70,9 +70,7 @@ class Source:
         while size > 0:
             step = min(size, LARGEST_READ)
             self._line.send(protocol.READ, step, offset)
-            answer = self._line.receive()
-            if answer.kind != protocol.CONTENT:
-                raise EOFError
+            answer = self._line.answer(protocol.CONTENT)
             if not answer.body:
                 break
             parts.append(answer.body)
@@ -171,6 +169,7 @@ class Archive:
         try:
             self.ffi.read_open(self._archive, None, self.ffi.NO_OPEN_CB, read, self.ffi.NO_CLOSE_CB)
         except self.ffi.ArchiveError as error:
+            self._raise_kept()
             raise self.trouble(str(error.msg)) from None
 
     def next_header(self) -> int:

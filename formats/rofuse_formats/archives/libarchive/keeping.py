@@ -28,28 +28,32 @@ from rofuse_formats.source import StoredSource
 from rofuse_formats.spool_file import SpoolFile
 
 HELD = 24 * MIB
-"""Bytes of small groups that are held in memory."""
+"""Bytes of small groups that are held in memory; what has no room there goes to a spool."""
 _ASK_EVERY = 16 * MIB
 
 
 class Held:
-    """Runs of the stream in memory, the least recently used dropped first."""
+    """Runs of the stream in memory, as many as the budget allows."""
 
     def __init__(self, budget: int = HELD) -> None:
         self._budget, self._bytes = budget, 0
-        self._runs: OrderedDict[int, bytes] = OrderedDict()
+        self._runs: OrderedDict[int, bytes] = OrderedDict()  # least recently used first
         self._starts: list[int] = []
 
-    def put(self, start: int, data: bytes) -> None:
-        if start in self._runs or len(data) > self._budget:
-            return
+    def put(self, start: int, data: bytes) -> list[tuple[int, bytes]]:
+        """Holds a run; returns those that it takes the place of: where they begin, and their bytes."""
+        dropped: list[tuple[int, bytes]] = []
+        if start in self._runs:
+            return dropped
         self._runs[start] = data
         insort(self._starts, start)
         self._bytes += len(data)
         while self._bytes > self._budget:
-            oldest, dropped = self._runs.popitem(last=False)
+            oldest, lost = self._runs.popitem(last=False)
             del self._starts[bisect_right(self._starts, oldest) - 1]
-            self._bytes -= len(dropped)
+            self._bytes -= len(lost)
+            dropped.append((oldest, lost))
+        return dropped
 
     def get(self, start: int, end: int) -> memoryview | None:
         number = bisect_right(self._starts, start) - 1

@@ -39,7 +39,11 @@ main({descriptor})
 
 
 class DiedError(Exception):
-    """The process has ended, or had to be. ``str(error)``: how."""
+    """The process has ended, or had to be. ``str(error)``: how. ``was_killed``: by somebody else, as it seems."""
+
+    def __init__(self, how: str, *, was_killed: bool = False) -> None:
+        super().__init__(how)
+        self.was_killed = was_killed
 
 
 class Helper:
@@ -117,7 +121,8 @@ class Helper:
                 else:
                     return message
         except EOFError:
-            raise DiedError(self._how()) from None
+            how, was_killed = self._how()
+            raise DiedError(how, was_killed=was_killed) from None
         except TimeoutError:
             raise DiedError(f"was silent for {SILENCE} seconds") from None
         except (ValueError, KeyError, TypeError) as error:
@@ -129,14 +134,14 @@ class Helper:
             raise ValueError("wants bytes that are none")
         self._line.send(protocol.CONTENT, body=self._source.pread(size, offset))
 
-    def _how(self) -> str:
+    def _how(self) -> tuple[str, bool]:
         self.close()
         code = self._process.returncode
         if code >= 0:
-            return f"ended with status {code}"
+            return f"ended with status {code}", False
         if code == -signal.SIGXCPU:
-            return "took too much time for nothing"
-        return f"was ended by signal {-code}"
+            return "took too much time for nothing", False
+        return f"was ended by signal {-code}", code in (-signal.SIGKILL, -signal.SIGTERM)
 
     def close(self) -> None:
         if self._end.alive:

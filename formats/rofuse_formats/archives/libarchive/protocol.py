@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import json
 import socket
+from collections import deque
 from struct import Struct
 from typing import Any, NamedTuple
 
 HEADER = Struct("<IIqq")
 LARGEST = 1 << 22
+_MOST_WAITING = 16
 
 # to the helper
 OPEN, LIST, DATA, CONTENT = 1, 2, 3, 4
@@ -80,6 +82,7 @@ class Line:
 
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
+        self._waiting: deque[Message] = deque()
 
     def send(self, kind: int, a: int = 0, b: int = 0, body: bytes | memoryview = b"") -> None:
         header = HEADER.pack(kind, len(body), a, b)
@@ -93,7 +96,18 @@ class Line:
     def send_json(self, kind: int, value: Any, a: int = 0, b: int = 0) -> None:
         self.send(kind, a, b, json.dumps(value, separators=(",", ":")).encode())
 
+    def answer(self, kind: int) -> Message:
+        """The next message of this kind. Others that come before it are kept for ``receive``."""
+        while (message := self._receive()).kind != kind:
+            if len(self._waiting) >= _MOST_WAITING:
+                raise EOFError
+            self._waiting.append(message)
+        return message
+
     def receive(self) -> Message:
+        return self._waiting.popleft() if self._waiting else self._receive()
+
+    def _receive(self) -> Message:
         kind, size, a, b = HEADER.unpack(self._exactly(HEADER.size))
         if size > LARGEST:
             raise ValueError(f"a message of {size} bytes")

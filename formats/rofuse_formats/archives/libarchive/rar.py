@@ -44,9 +44,7 @@ def flags(pread: Pread) -> tuple[bool, bool] | None:
 def stored_at(pread: Pread, place: int, size: int) -> int:
     """Where the bytes begin of the member of ``size`` bytes whose header is at ``place``; -1 unless they lie there in
     one piece as they are."""
-    head = pread(_BLOCK.size + _FILE.size + 8, place)
-    if len(head) < _BLOCK.size + _FILE.size + 8:
-        return -1
+    head = pread(_BLOCK.size + _FILE.size + 8, place).ljust(_BLOCK.size + _FILE.size + 8, b"\0")
     crc, kind, word, length = _BLOCK.unpack_from(head)
     is_one = kind == _FILE_4 and not word & (_SPLIT_4 | _ENCRYPTED_4) and length >= _BLOCK.size + _FILE.size
     if is_one and zlib.crc32(pread(length, place)[2:]) & 0xFFFF == crc:

@@ -157,6 +157,8 @@ class Scanner:
         if self._kind == "mtree" and row.size:
             flags |= NOT_HELD
         elif row.place >= 0 and self._holds and not row.encrypted:
+            if row.place + row.size > self._source.size:
+                self._builder.damaged("the archive ends before the data of its last member", row.place)
             return row.size, row.place
         return row.size, self._builder.packed(row.linear, 0, 0, self._method, flags)
 
