@@ -25,8 +25,10 @@ class Listed:
     """Groups as the archive lists them: the sizes of all that has bytes, in order, and to which group each
     belongs."""
 
-    def __init__(self, sizes: list[int], groups: list[int], places: list[int]) -> None:
-        self.sizes, self.groups, self.places = sizes, groups, places
+    def __init__(
+        self, sizes: list[int], groups: list[int], places: list[int], checksums: list[int | None]
+    ) -> None:
+        self.sizes, self.groups, self.places, self.checksums = sizes, groups, places, checksums
         self.starts = [0, *accumulate(sizes)]
 
     def group(self, at: int) -> tuple[int, int]:
@@ -47,11 +49,13 @@ def listed(kind: str, pread: Pread, size: int) -> Listed | None:
     sizes: list[int] = []
     groups: list[int] = []
     places: list[int] = []
+    checksums: list[int | None] = []
     if kind == "7zip":
         for number, folder in enumerate(sevenzip.folders(pread, size) or ()):
             place = folder.place
-            for one in folder.sizes:
+            for one, checksum in zip(folder.sizes, folder.checksums, strict=True):
                 if one:
+                    checksums.append(checksum)
                     sizes.append(one)
                     groups.append(number)
                     places.append(place)
@@ -62,7 +66,8 @@ def listed(kind: str, pread: Pread, size: int) -> Listed | None:
                 sizes.append(one)
                 groups.append(number)
                 places.append(-1)
-    return Listed(sizes, groups, places) if sizes else None
+                checksums.append(None)
+    return Listed(sizes, groups, places, checksums) if sizes else None
 
 
 def is_solid(kind: str, pread: Pread) -> bool:

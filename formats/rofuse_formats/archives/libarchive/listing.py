@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 AT_ONCE = 500  # entries in a message
 _PLAIN = ("cpio", "ar", "warc")  # compress nothing
-_STORED_LHA = ("-lh0-", "-lz4-")
 _MOST_FAILURES = 16  # headers one behind the other that cannot be read
 _TEXT_LIMIT = 1 << 16
 _XATTRS_LIMIT = 1 << 20
@@ -102,10 +101,11 @@ class Lister:
         hardlink = functions.entry_hardlink(entry)
         target = hardlink if hardlink is not None else functions.entry_symlink(entry)
         size = place = 0
+        checksum: int | None = None
         linear = self._linear
         if stat.S_ISREG(mode):
             size = self._size()
-            place = self._place(size, hardlink is not None)
+            place, checksum = self._place(size, hardlink is not None)
         self._take(linear_size(self.archive))
         return Row(
             _text(self._path(entry)),
@@ -116,6 +116,7 @@ class Lister:
             _text(functions.entry_gname(entry)),
             size,
             place,
+            checksum,
             linear,
             tuple(functions.time(entry, name) for name in libarchive_ffi.TIMES),  # type: ignore[arg-type]  # four
             _text(target),
@@ -138,26 +139,23 @@ class Lister:
         functions, entry = self._functions, self.archive.entry
         return max(0, int(functions.entry_size(entry))) if functions.entry_size_is_set(entry) else -1
 
-    def _place(self, size: int, is_link: bool) -> int:
-        """Where the bytes of the entry lie in the source, -1 where they do not."""
+    def _place(self, size: int, is_link: bool) -> tuple[int, int | None]:
+        """Where the bytes of the entry lie in the source, -1 where they do not; their CRC-32, where there is one."""
         archive = self.archive
-        end = archive.source.size
         if size <= 0:
-            return 0
+            return 0, None
         if self._kind in _PLAIN:
-            return archive.place  # also where it is cut off: then reading says so
-        place = -1
+            return archive.place, None  # also where it is cut off: then reading says so
+        place, checksum = -1, None
         if self._kind == "iso9660":
             if (archive.place, size) in self._iso and not is_link:
                 is_compressed = archive.source.pread(len(iso.ZISOFS), archive.place) == iso.ZISOFS
                 place = -1 if is_compressed else archive.place
-        elif self._kind == "lha":
-            place = archive.place if archive.format_name.endswith(_STORED_LHA) else -1
         elif self._kind in ("rar", "rar5"):
-            place = rar.stored_at(archive.source.pread, archive.header_place, size)
+            place, checksum = rar.stored_at(archive.source.pread, archive.header_place, size)
         elif self._holds and self._listed is not None and self._number < len(self._listed.places):
-            place = self._listed.places[self._number]
-        return place if place + size <= end else -1
+            place, checksum = self._listed.places[self._number], self._listed.checksums[self._number]
+        return (place, checksum) if 0 <= place <= archive.source.size - size else (-1, None)
 
     def _take(self, size: int) -> None:
         """An entry has so many bytes in the linear stream."""

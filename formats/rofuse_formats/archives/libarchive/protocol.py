@@ -51,6 +51,8 @@ class Row(NamedTuple):
     """-1: the archive does not say."""
     place: int
     """Where its bytes lie in the source as they are; -1: they must be decoded."""
+    checksum: int | None
+    """CRC-32 of what lies there, if it is to be checked."""
     linear: int
     """Where its bytes begin in the linear stream: those of all files that have bytes, in archive order."""
     times: tuple[

@@ -21,6 +21,7 @@ _SPLIT_4, _ENCRYPTED_4, _LARGE_4, _STORED_4 = 1 | 2, 4, 0x100, 0x30
 _MAIN_5, _FILE_5 = 1, 2
 _HAS_EXTRA, _HAS_DATA, _SPLIT_5 = 1, 2, 8 | 16
 _VOLUME_5, _SOLID_5 = 1, 4
+_HAS_TIME_5, _HAS_CRC_5, _NO_FILE_5 = 2, 4, 1 | 8  # a directory, or of unknown size
 _LONGEST = 1 << 16
 
 Pread = Callable[[int, int], bytes]
@@ -41,37 +42,40 @@ def flags(pread: Pread) -> tuple[bool, bool] | None:
     return (bool(word & _VOLUME_4), bool(word & _SOLID_4)) if kind == _MAIN_4 else None
 
 
-def stored_at(pread: Pread, place: int, size: int) -> int:
-    """Where the bytes begin of the member of ``size`` bytes whose header is at ``place``; -1 unless they lie there in
-    one piece as they are."""
+def stored_at(pread: Pread, place: int, size: int) -> tuple[int, int | None]:
+    """Where the bytes begin of the member of ``size`` bytes whose header is at ``place``, and their CRC-32, where it
+    has one; -1 unless they lie there in one piece as they are."""
     head = pread(_BLOCK.size + _FILE.size + 8, place).ljust(_BLOCK.size + _FILE.size + 8, b"\0")
     crc, kind, word, length = _BLOCK.unpack_from(head)
     is_one = kind == _FILE_4 and not word & (_SPLIT_4 | _ENCRYPTED_4) and length >= _BLOCK.size + _FILE.size
     if is_one and zlib.crc32(pread(length, place)[2:]) & 0xFFFF == crc:
-        packed, unpacked, *_rest, method, _name, _attributes = _FILE.unpack_from(head, _BLOCK.size)
+        packed, unpacked, _system, checksum, *_rest, method, _name, _attributes = _FILE.unpack_from(
+            head, _BLOCK.size
+        )
         if word & _LARGE_4:
             high = struct.unpack_from("<II", head, _BLOCK.size + _FILE.size)
             packed, unpacked = packed | high[0] << 32, unpacked | high[1] << 32
-        return place + length if method == _STORED_4 and packed == unpacked == size else -1
+        return place + length if method == _STORED_4 and packed == unpacked == size else -1, checksum
     return _stored_at5(pread, place, size)
 
 
-def _stored_at5(pread: Pread, place: int, size: int) -> int:
+def _stored_at5(pread: Pread, place: int, size: int) -> tuple[int, int | None]:
     head = pread(_LONGEST, place)
     found = _header5(head, 0)
     if found is None or found[0] != _FILE_5 or not found[1] & _HAS_DATA or found[1] & _SPLIT_5:
-        return -1
+        return -1, None
     _kind, _flags, packed, file_flags, at, end, extra = found
     try:
         unpacked, at = _number(head, at)
         _attributes, at = _number(head, at)
-        at += 4 * bool(file_flags & 2) + 4 * bool(file_flags & 4)
-        compression, at = _number(head, at)
+        at += 4 * bool(file_flags & _HAS_TIME_5)
+        checksum = int.from_bytes(head[at : at + 4], "little") if file_flags & _HAS_CRC_5 else None
+        compression, at = _number(head, at + 4 * bool(file_flags & _HAS_CRC_5))
     except IndexError:
-        return -1
+        return -1, None
     encrypted = _has_encryption(head, end - extra, end)
-    is_plain = not compression >> 7 & 7 and not file_flags & 9 and not encrypted
-    return place + end if is_plain and packed == unpacked == size else -1
+    is_plain = not compression >> 7 & 7 and not file_flags & _NO_FILE_5 and not encrypted
+    return place + end if is_plain and packed == unpacked == size else -1, checksum
 
 
 def _has_encryption(head: bytes, at: int, end: int) -> bool:

@@ -13,15 +13,19 @@ from collections.abc import Iterable
 from rofuse_formats.archives.libarchive.decoding import REMEMBERED, Decoding
 from rofuse_formats.archives.libarchive.keeping import Keeper
 from rofuse_formats.archives.libarchive.process import Helper
-from rofuse_formats.archives.libarchive.records import LISTED, NAMES, NOT_HELD
+from rofuse_formats.archives.libarchive.records import LISTED, NAMES, NOT_HELD, STORED
+from rofuse_formats.checksum import crc32
 from rofuse_formats.entry import PackedMember
-from rofuse_formats.errors import IndexDamagedError, UnsupportedError
+from rofuse_formats.errors import DamagedError, IndexDamagedError, TruncatedError, UnsupportedError
 from rofuse_formats.limits import MIB
 from rofuse_formats.points_file import PointsFile
 from rofuse_formats.settings import Settings
 from rofuse_formats.streams import BlockCache, Stream
 
 WHOLE = 32 * MIB
+SMALL = MIB
+"""Bytes of a stored member up to which it is checked before any of it is given out."""
+_KNOWN = 1 << 16  # stored members that are known to be good
 _STEP = MIB  # bytes read at once: some of what a pass without a spool remembers
 _WITHOUT_SPOOL = REMEMBERED // 4
 
@@ -32,10 +36,13 @@ class LibarchiveMembers:
     ) -> None:
         self._stream, self._cache, self._settings, self._kept = stream, cache, settings, kept
         self._decodings: dict[int, Decoding] = {}
+        self._checked: set[int] = set()  # rows of stored members
 
     def read(self, member: PackedMember, row: int, size: int, offset: int, count: int, /) -> list[memoryview]:
         if member.flags & NOT_HELD:
             raise UnsupportedError("the archive describes this file and does not hold it")
+        if member.flags & STORED:
+            return self._stored(member, row, size, offset, count)
         decoding = self._decoding(member.method)
         start, end = member.at + offset, member.at + offset + count
         whole = member.at, member.at + size
@@ -47,8 +54,29 @@ class LibarchiveMembers:
             start = stop
         return pieces
 
+    def _stored(self, member: PackedMember, row: int, size: int, offset: int, count: int) -> list[memoryview]:
+        """As it lies in the archive. A small one is checked when it is first read, a large one by ``check``."""
+        if size <= SMALL and row not in self._checked:
+            self.check(member, row, size)
+            if len(self._checked) >= _KNOWN:
+                self._checked.clear()
+            self._checked.add(row)
+        pieces = self._stream.read(member.at + offset, count)
+        if sum(map(len, pieces)) != count:
+            raise TruncatedError("the archive ends before the data of this member", member.at + offset)
+        return pieces
+
     def check(self, member: PackedMember, row: int, size: int, /) -> None:
-        """All is checked when it is decoded."""
+        if not member.flags & STORED:
+            return  # it was checked when it was decoded
+        crc = 0
+        for offset in range(0, size, SMALL):
+            data = self._stream.pread(min(SMALL, size - offset), member.at + offset)
+            if not data:
+                raise TruncatedError("the archive ends before the data of this member", member.at + offset)
+            crc = crc32(data, crc)
+        if crc != member.crc and not self._settings.salvage:
+            raise DamagedError("its data failed its check; --salvage reads it all the same", member.at)
 
     def try_password(self, members: Iterable[PackedMember], /) -> None:
         """libarchive tells a wrong password only when it decodes: who reads will be told."""

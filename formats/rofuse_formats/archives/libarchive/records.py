@@ -10,5 +10,6 @@ NAMES = {number: kind for kind, number in NUMBERS.items()}
 LISTED = 0x100
 """The archive's own list of what is compressed together holds."""
 
-ENCRYPTED, NOT_HELD = 1, 2
-"""``NOT_HELD``: the archive describes the file and has no bytes of it."""
+ENCRYPTED, NOT_HELD, STORED = 1, 2, 4
+"""``NOT_HELD``: the archive describes the file and has no bytes of it. ``STORED``: ``at`` is where its bytes lie in the
+archive as they are, ``packed`` their number, ``crc`` their CRC-32."""

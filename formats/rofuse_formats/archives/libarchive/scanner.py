@@ -18,7 +18,7 @@ from typing import Any
 
 from rofuse_formats.archives.libarchive import protocol
 from rofuse_formats.archives.libarchive.process import DiedError, Helper, error_of
-from rofuse_formats.archives.libarchive.records import ENCRYPTED, LISTED, NOT_HELD, NUMBERS
+from rofuse_formats.archives.libarchive.records import ENCRYPTED, LISTED, NOT_HELD, NUMBERS, STORED
 from rofuse_formats.entry import Builder, ScanOptions, Time
 from rofuse_formats.errors import DamagedError
 from rofuse_formats.source import Source
@@ -157,6 +157,11 @@ class Scanner:
         if self._kind == "mtree" and row.size:
             flags |= NOT_HELD
         elif row.place >= 0 and self._holds and not row.encrypted:
+            if row.checksum is not None and row.size:
+                word = self._builder.packed(
+                    row.place, row.size, row.checksum & 0xFFFFFFFF, self._method, STORED
+                )
+                return row.size, word
             if row.place + row.size > self._source.size:
                 self._builder.damaged("the archive ends before the data of its last member", row.place)
             return row.size, row.place

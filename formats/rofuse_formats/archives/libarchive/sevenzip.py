@@ -35,6 +35,8 @@ class Folder(NamedTuple):
     """Of its files, in their order; those without bytes are in no folder."""
     place: int
     """Where its bytes begin in the archive, where they lie in it as they are; else -1."""
+    checksums: list[int | None]
+    """CRC-32 of each file, where the archive has it."""
 
 
 class _Coders(NamedTuple):
@@ -159,25 +161,29 @@ def _streams(header: _Bytes) -> tuple[list[Folder], list[_Coders], list[tuple[in
     packed: list[tuple[int, int]] = []
     coders: list[_Coders] = []
     sizes: list[int] = []
-    checked: list[bool] = []
+    checked: list[int | None] = []
     files: list[list[int]] | None = None
+    checksums: list[int | None] = []
     while (tag := header.byte()) != _END:
         if tag == _PACK_INFO:
             packed = _pack_info(header)
         elif tag == _UNPACK_INFO:
             coders, sizes, checked = _unpack_info(header)
         elif tag == _SUBSTREAMS:
-            files = _substreams(header, sizes, checked)
+            files, checksums = _substreams(header, sizes, checked)
         else:
             raise _Misunderstood
-    files = files if files is not None else [[size] for size in sizes]
+    if files is None:
+        files, checksums = [[size] for size in sizes], checked
+    of_files = iter(checksums)
     found, number = [], 0
     for one, unpacked, of_folder in zip(coders, sizes, files, strict=True):
         if number + one.packed > len(packed):
             raise _Misunderstood
         place, size = packed[number] if one.packed else (-1, -1)
         stored = one.method == _COPY and size == unpacked
-        found.append(Folder(of_folder, place if stored else -1))
+        sums = [next(of_files, None) for _ in of_folder]
+        found.append(Folder(of_folder, place if stored else -1, sums))
         number += one.packed
     return found, coders, packed
 
@@ -198,7 +204,7 @@ def _pack_info(header: _Bytes) -> list[tuple[int, int]]:
     return found
 
 
-def _unpack_info(header: _Bytes) -> tuple[list[_Coders], list[int], list[bool]]:
+def _unpack_info(header: _Bytes) -> tuple[list[_Coders], list[int], list[int | None]]:
     header.expect(_FOLDER)
     count = header.count(2)
     header.expect(0)  # not elsewhere
@@ -208,7 +214,7 @@ def _unpack_info(header: _Bytes) -> tuple[list[_Coders], list[int], list[bool]]:
     for one in coders:
         outputs = [header.number() for _ in range(one.outputs)]
         sizes.append(outputs[one.main])
-    checked = [False] * count
+    checked: list[int | None] = [None] * count
     while (tag := header.byte()) != _END:
         if tag != _CRC:
             raise _Misunderstood
@@ -250,7 +256,11 @@ def _coders(header: _Bytes) -> _Coders:
     return _Coders(method if count == 1 else b"", properties, outputs, packed, main)
 
 
-def _substreams(header: _Bytes, sizes: list[int], checked: list[bool]) -> list[list[int]]:
+def _substreams(
+    header: _Bytes, sizes: list[int], checked: list[int | None]
+) -> tuple[list[list[int]], list[int | None]]:
+    """The sizes of the files of each folder; the checksums of all files. One that is alone in its folder has the
+    folder's, where that has one."""
     tag = header.byte()
     counts = [1] * len(sizes)
     if tag == _NUM_STREAMS:
@@ -259,24 +269,26 @@ def _substreams(header: _Bytes, sizes: list[int], checked: list[bool]) -> list[l
     found: list[list[int]] = []
     for count, size in zip(counts, sizes, strict=True):
         rest = [header.number() for _ in range(count - 1)] if tag == _SIZE else []
-        if count > 1 and tag != _SIZE:
-            raise _Misunderstood
         last = size - sum(rest)
-        if last < 0:
+        if last < 0 or (count > 1 and tag != _SIZE):
             raise _Misunderstood
         found.append([*rest, last] if count else [])
     if tag == _SIZE:
         tag = header.byte()
+    alone = [count == 1 and known is not None for count, known in zip(counts, checked, strict=True)]
+    others: list[int | None] = []
     while tag != _END:
         if tag != _CRC:
             raise _Misunderstood
-        unknown = sum(n for n, known in zip(counts, checked, strict=True) if n != 1 or not known)
-        _checksums(header, unknown)
+        others = _checksums(header, sum(n for n, one in zip(counts, alone, strict=True) if not one))
         tag = header.byte()
-    return found
+    rest_of = iter(others)
+    sums: list[int | None] = []
+    for count, one, known in zip(counts, alone, checked, strict=True):
+        sums += [known] if one else [next(rest_of, None) for _ in range(count)]
+    return found, sums
 
 
-def _checksums(header: _Bytes, count: int) -> list[bool]:
+def _checksums(header: _Bytes, count: int) -> list[int | None]:
     known = header.bits(count)
-    header.take(4 * sum(known))
-    return known
+    return [int.from_bytes(header.take(4), "little") if is_known else None for is_known in known]
