@@ -206,6 +206,15 @@ class Members(Protocol):
         ...
 
 
+@runtime_checkable
+class ClosableMembers(Protocol):
+    """What Members have besides that hold more than memory."""
+
+    def close(self) -> None:
+        """Gives up processes and files; nothing can be read any more."""
+        ...
+
+
 class Format(Protocol):
     """One archive format."""
 

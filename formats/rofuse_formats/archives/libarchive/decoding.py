@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable
-from errno import EIO
+from errno import EBADF, EIO
 
 from rofuse_formats.archives.libarchive import protocol
 from rofuse_formats.archives.libarchive.groups import END
@@ -80,6 +81,7 @@ class Decoding:
         self._held = Held()
         self._passes: list[Pass] = []  # least recently used first
         self._helpers: list[Helper] = []  # without work
+        self._is_closed = False
         self._rested = 0.0  # when one of them had work last
         self._retiring: threading.Timer | None = None
         self._bad: list[tuple[int, int, FormatError]] = []
@@ -89,6 +91,8 @@ class Decoding:
         DamagedError, LimitError, UnsupportedError, PasswordError, OSError."""
         while True:
             with self._changed:
+                if self._is_closed:
+                    raise OSError(EBADF, "the archive is closed")
                 self._refuse_bad(start, end, check)
                 found = self._find(start, end, need)
                 current = self._claim(start) if found is None else None
@@ -98,6 +102,22 @@ class Decoding:
                 return self._joined(*found, start, end)
             if current is not None:
                 self._run(current, need)
+
+    def close(self) -> None:
+        """Ends all helpers, and closes the spools."""
+        with self._changed:
+            self._is_closed = True
+            working = [one.helper for one in self._passes if one.helper is not None and one.is_busy]
+            idle = [one.helper for one in self._passes if one.helper is not None and not one.is_busy]
+            idle += self._helpers
+            self._helpers = []
+            for spool in self._keeper.spools if self._keeper is not None else ():
+                spool.close()
+            self._changed.notify_all()
+        for helper in working:
+            helper.end()  # whoever waits for it buries it
+        for helper in idle:
+            helper.close()
 
     def is_spooling(self) -> bool:
         with self._changed:
@@ -232,11 +252,12 @@ class Decoding:
             self._retire_later()
 
     def _retire_later(self) -> None:
-        self._retiring = threading.Timer(IDLE, self._retire)
+        self._retiring = threading.Timer(IDLE, _retire, (weakref.ref(self),))
         self._retiring.daemon = True
         self._retiring.start()
 
-    def _retire(self) -> None:
+    def retire(self) -> None:
+        """Ends the helpers that had nothing to do for a while."""
         idle: list[Helper] = []
         with self._changed:
             self._retiring = None
@@ -260,7 +281,7 @@ class Decoding:
     def _step(self, current: Pass) -> None:
         if current.helper is None:
             current.helper = self._next_helper()
-            current.helper.ask(protocol.DATA, current.wanted)
+            current.helper.ask(protocol.DATA, current.wanted, 1 if current.deaths else 0)
         message = current.helper.receive()
         if message.kind == protocol.BYTES and current.is_begun:
             self._take(current, message.a, message.body)
@@ -278,6 +299,8 @@ class Decoding:
 
     def _next_helper(self) -> Helper:
         with self._changed:
+            if self._is_closed:
+                raise OSError(EBADF, "the archive is closed")
             if self._helpers:
                 return self._helpers.pop()
         return self._start()
@@ -409,3 +432,9 @@ class Decoding:
             batch, pieces = spool.prepared(at + start, run)
             with self._changed:
                 spool.append(at + start, batch, pieces)
+
+
+def _retire(decoding: weakref.ref[Decoding]) -> None:
+    found = decoding()
+    if found is not None:
+        found.retire()

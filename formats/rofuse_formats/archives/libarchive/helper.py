@@ -252,8 +252,9 @@ class Worker:
             self.line.send_json(protocol.ENTRIES, rows)
         self.line.send_json(protocol.LISTED, lister.summary())
 
-    def data(self, at: int) -> None:
-        """Decodes the group with byte ``at`` of the linear stream."""
+    def data(self, at: int, *, is_careful: bool) -> None:
+        """Decodes the group with byte ``at`` of the linear stream. ``is_careful``: each entry is told before the next
+        one is begun, which may be the last one."""
         start, end = self._group(at)
         kind = self.order["kind"]
         if start < self._linear or (self._used and kind == "7zip" and start != self._linear):
@@ -263,7 +264,7 @@ class Worker:
         if end < 0:
             end = start + self._size()
         self.line.send(protocol.GROUP, start, end)
-        sender = _Sender(self.line)
+        sender = _Sender(self.line, -1 if is_careful else _HOLD)
         while self._linear < end:
             size = self._size()
             if size:
@@ -348,8 +349,8 @@ class Worker:
 class _Sender:
     """Tells decoded bytes in large messages. What was added last stays here until its entry has been checked."""
 
-    def __init__(self, line: Line) -> None:
-        self._line = line
+    def __init__(self, line: Line, hold: float) -> None:
+        self._line, self._hold = line, hold
         self._parts: list[bytes] = []
         self._start = self._size = 0
         self._sent = time.monotonic()
@@ -371,7 +372,7 @@ class _Sender:
             at, size = at + step, size - step
 
     def end_of_entry(self) -> None:
-        if self._size >= _CHUNK // 2 or time.monotonic() - self._sent > _HOLD:
+        if self._size >= _CHUNK // 2 or time.monotonic() - self._sent > self._hold:
             self.flush()
 
     def flush(self) -> None:
@@ -437,7 +438,7 @@ def main(descriptor: int) -> NoReturn:
                 if message.kind == protocol.LIST:
                     worker.list()
                 elif message.kind == protocol.DATA:
-                    worker.data(message.a)
+                    worker.data(message.a, is_careful=message.b != 0)
                 else:
                     break
         except FormatError as error:

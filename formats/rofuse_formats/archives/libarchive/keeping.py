@@ -24,7 +24,6 @@ from rofuse_formats.growing_spool import GrowingSpool, Piece
 from rofuse_formats.limits import MIB
 from rofuse_formats.points_file import PointsFile
 from rofuse_formats.settings import Settings
-from rofuse_formats.source import StoredSource
 from rofuse_formats.spool_file import SpoolFile
 
 HELD = 24 * MIB
@@ -78,32 +77,37 @@ class Keeper:
         self._room: SpoolFile | None = None
         self._asked = 0
         self._tell: Callable[[str], None] = kept.tell if kept is not None else lambda line: None
-        secret = settings.scan.password is not None
         self._shared: GrowingSpool | None = None
-        if kept is not None and self.is_enabled and not secret:
-            self._shared = self._open_shared(kept.source, kept.digest)
-            if self._shared is not None:
-                self.spools.append(self._shared)
+        self._kept = kept if self.is_enabled and settings.scan.password is None else None
+        if self._kept is not None and os.path.exists(self._path()):
+            self._share()
 
-    def _open_shared(self, source: StoredSource, digest: bytes) -> GrowingSpool | None:
-        name = os.fsdecode(source.path)
+    def _path(self) -> str:
+        return cache.growing_place(os.fsdecode(self._kept.source.path)) if self._kept is not None else ""
+
+    def _share(self) -> None:
+        """Opens what lies in the cache, or makes it, once."""
+        kept, self._kept = self._kept, None
+        if kept is None:
+            return
+        name = os.fsdecode(kept.source.path)
         path = cache.growing_place(name)
         for _ in range(2):
-            fd = cache.open_to_append(path, source)
+            fd = cache.open_to_append(path, kept.source)
             if isinstance(fd, str):
                 self._tell(f"what is decoded is not kept for the next mount: {path}: {fd}")
-                return None
+                return
             try:
-                spool = GrowingSpool(fd, digest, os.path.realpath(os.fsencode(name)))
+                self._shared = GrowingSpool(fd, kept.digest, os.path.realpath(os.fsencode(name)))
                 self._room = SpoolFile(self._limit, fd, path)
-                return spool
+                self.spools.append(self._shared)
+                return
             except IndexDamagedError:  # of another state of the archive: whoever reads it goes on
                 os.close(fd)
                 os.unlink(path)
             except OSError:
                 os.close(fd)
-                break
-        return None
+                return
 
     def is_known(self, start: int, end: int) -> bool:
         """Whether bytes [start, end) are kept, by whomever."""
@@ -140,6 +144,7 @@ class Keeper:
         if not self.is_enabled:
             return None
         try:
+            self._share()
             if self._shared is not None and self._shared.take_over():
                 found = self._shared
             elif self.spools and self.spools[-1] is not self._shared:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rofuse_formats.archives.libarchive.helper import Archive
 
 AT_ONCE = 500  # entries in a message
+_BYTES_AT_ONCE = 1 << 19
 _PLAIN = ("cpio", "ar", "warc")  # compress nothing
 _MOST_FAILURES = 16  # headers one behind the other that cannot be read
 _TEXT_LIMIT = 1 << 16
@@ -62,7 +63,7 @@ class Lister:
 
     def batches(self) -> Iterator[list[Row]]:
         rows: list[Row] = []
-        failures = 0
+        failures = size = 0
         while failures < _MOST_FAILURES:
             code = self.archive.next_header()
             if code == libarchive_ffi.EOF:
@@ -79,10 +80,12 @@ class Lister:
             failures = 0
             self._count += 1
             warning = self.archive.message if code == libarchive_ffi.WARN else ""
-            rows.append(self._row(warning))
-            if len(rows) >= AT_ONCE:
+            row = self._row(warning)
+            rows.append(row)
+            size += len(row.path) + len(row.target) + sum(len(value) for _name, value in row.xattrs)
+            if len(rows) >= AT_ONCE or size >= _BYTES_AT_ONCE:
                 yield rows
-                rows = []
+                rows, size = [], 0
         yield rows
 
     def summary(self) -> dict[str, Any]:

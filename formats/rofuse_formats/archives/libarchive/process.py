@@ -99,9 +99,9 @@ class Helper:
     def pid(self) -> int:
         return self._process.pid
 
-    def ask(self, kind: int, a: int = 0) -> None:
+    def ask(self, kind: int, a: int = 0, b: int = 0) -> None:
         try:
-            self._line.send(kind, a)
+            self._line.send(kind, a, b)
         except (EOFError, OSError):
             pass  # told by ``receive``
 
@@ -142,6 +142,11 @@ class Helper:
         if code == -signal.SIGXCPU:
             return "took too much time for nothing", False
         return f"was ended by signal {-code}", code in (-signal.SIGKILL, -signal.SIGTERM)
+
+    def end(self) -> None:
+        """Ends it, whoever waits for it. By any thread."""
+        if self._process.poll() is None:
+            self._process.kill()
 
     def close(self) -> None:
         if self._end.alive:

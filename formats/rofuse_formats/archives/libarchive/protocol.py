@@ -19,13 +19,13 @@ from struct import Struct
 from typing import Any, NamedTuple
 
 HEADER = Struct("<IIqq")
-LARGEST = 1 << 22
+LARGEST = 1 << 24
 _MOST_WAITING = 16
 
 # to the helper
 OPEN, LIST, DATA, CONTENT = 1, 2, 3, 4
-"""``OPEN``: JSON (``helper.Order``). ``DATA``: decode the group with the entry of number a. ``CONTENT``: bytes of the
-source."""
+"""``OPEN``: JSON (what ``process.Helper`` is made with). ``DATA``: decode the group with byte a of the linear stream;
+b: whether one of its entries has killed a helper. ``CONTENT``: bytes of the source."""
 # from the helper
 READ, ENTRIES, LISTED, GROUP, BYTES, BAD, DONE, ERROR, TICK = 16, 17, 18, 19, 20, 21, 22, 23, 24
 """``READ``: a bytes at offset b of the source are wanted. ``ENTRIES``: JSON, a list of ``Row``. ``LISTED``: JSON, a

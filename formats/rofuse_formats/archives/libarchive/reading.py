@@ -78,6 +78,10 @@ class LibarchiveMembers:
         if crc != member.crc and not self._settings.salvage:
             raise DamagedError("its data failed its check; --salvage reads it all the same", member.at)
 
+    def close(self) -> None:
+        for decoding in self._decodings.values():
+            decoding.close()
+
     def try_password(self, members: Iterable[PackedMember], /) -> None:
         """libarchive tells a wrong password only when it decodes: who reads will be told."""
 
