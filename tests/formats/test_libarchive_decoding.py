@@ -255,6 +255,16 @@ def decoding_of(archive: Archive, tree: dict[str, bytes]) -> decoding.Decoding:
     return decodings(archive)[0]
 
 
+def test_a_pass_that_goes_on_for_nobody_makes_room(
+    tmp_path: Path, tree: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = opened(seven(tmp_path, tree, "-mx=1", "-ms=6f"))
+    monkeypatch.setattr(decoding, "MOST_PASSES", 1)
+    for name in [*list(tree)[::6], *list(tree)[5::6], *tree]:
+        assert content(archive, name.encode()) == tree[name]
+    archive.close()
+
+
 def test_two_mounts_share_what_one_of_them_decodes(
     solid: Path, tree: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,7 +281,7 @@ def test_a_helper_has_its_bounds() -> None:
     archive = opened(TESTDATA / "la-7z-solid.7z")
     assert content(archive, b"d/one") == b"one\n"
     becomes_idle(archive)
-    (helper,) = [one for made in decodings(archive) for one in made._helpers]
+    (helper,) = [one for made in decodings(archive) for one in made._resting.helpers]
     limits = Path(f"/proc/{helper.pid}/limits").read_text()
     rows = {line[:26].strip(): line[26:].split()[0] for line in limits.splitlines()}
     assert rows["Max file size"] == "0"

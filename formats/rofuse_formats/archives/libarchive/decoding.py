@@ -18,15 +18,15 @@ Rules
 from __future__ import annotations
 
 import threading
-import time
-import weakref
 from collections.abc import Callable
 from errno import EBADF, EIO
 
 from rofuse_formats.archives.libarchive import protocol
 from rofuse_formats.archives.libarchive.groups import END
 from rofuse_formats.archives.libarchive.keeping import Held, Keeper
+from rofuse_formats.archives.libarchive.passes import Pass
 from rofuse_formats.archives.libarchive.process import DiedError, Helper, error_of
+from rofuse_formats.archives.libarchive.resting import Resting
 from rofuse_formats.errors import DamagedError, FormatError
 from rofuse_formats.growing_spool import GrowingSpool, Piece
 from rofuse_formats.limits import MIB
@@ -38,35 +38,10 @@ MOST_PASSES = 3
 """Helper processes at a time."""
 BATCH = 2 * MIB
 """Bytes that are compressed and written together."""
-IDLE = 30
-"""Seconds that a helper without work is kept."""
 REMEMBERED = 8 * MIB
 """Bytes that a pass without a spool remembers."""
 _KEY = -1  # of pieces in the block cache
 _MOST_FAILURES = 1000
-
-
-class Pass:
-    """A group on its way through a helper. ``start``, ``position`` and ``end`` are places in the linear stream."""
-
-    def __init__(self, at: int) -> None:
-        self.wanted, self.start, self.end, self.position = at, at, at + 1, at
-        self.helper: Helper | None = None
-        self.is_begun = False  # whether it is known which group it is
-        self.is_busy = True  # whether a thread moves it on
-        self.is_over = False
-        self.deaths = 0
-        self.trouble: FormatError | None = None  # of the run that is missing before the next bytes
-        self.parts: list[bytes] = []  # decoded, up to ``position``, and in no spool yet
-        self.first = at  # where those begin
-
-    def covers(self, at: int) -> bool:
-        return self.start <= at < self.end
-
-    def bytes(self, start: int, end: int) -> memoryview:
-        data = self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
-        self.parts = [data]
-        return memoryview(data)[start - self.first : end - self.first]
 
 
 class Decoding:
@@ -80,10 +55,8 @@ class Decoding:
         self._keeper: Keeper | None = None
         self._held = Held()
         self._passes: list[Pass] = []  # least recently used first
-        self._helpers: list[Helper] = []  # without work
+        self._resting = Resting(MOST_PASSES)
         self._is_closed = False
-        self._rested = 0.0  # when one of them had work last
-        self._retiring: threading.Timer | None = None
         self._bad: list[tuple[int, int, FormatError]] = []
 
     def read(self, start: int, end: int, need: int, check: tuple[int, int]) -> memoryview:
@@ -109,8 +82,6 @@ class Decoding:
             self._is_closed = True
             working = [one.helper for one in self._passes if one.helper is not None and one.is_busy]
             idle = [one.helper for one in self._passes if one.helper is not None and not one.is_busy]
-            idle += self._helpers
-            self._helpers = []
             for spool in self._keeper.spools if self._keeper is not None else ():
                 spool.close()
             self._changed.notify_all()
@@ -118,6 +89,7 @@ class Decoding:
             helper.end()  # whoever waits for it buries it
         for helper in idle:
             helper.close()
+        self._resting.close()
 
     def is_spooling(self) -> bool:
         with self._changed:
@@ -129,11 +101,8 @@ class Decoding:
         if self._keeper is None:
             self._keeper = self._spooled()
             for spool in self._keeper.spools:
-                self._take_in_bad(spool)
+                self._bad += [(start, end, DamagedError(reason)) for start, end, reason in spool.bad]
         return self._keeper
-
-    def _take_in_bad(self, spool: GrowingSpool) -> None:
-        self._bad += [(start, end, DamagedError(reason)) for start, end, reason in spool.bad]
 
     def _refuse_bad(self, start: int, end: int, check: tuple[int, int]) -> None:
         self._keeping()
@@ -178,12 +147,10 @@ class Decoding:
         """The pass that is to be moved on for byte ``at``, now the caller's; None where another thread does that."""
         known = self._keeping().is_known
         for current in reversed(self._passes):
-            if (
-                current.is_over
-                or not current.covers(at)
-                or not (at >= current.first or known(at, current.first))
-            ):
+            if current.is_over or not current.covers(at):
                 continue
+            if at < current.first and not known(at, current.first):
+                continue  # it has forgotten that
             if current.is_busy:
                 return None
             current.is_busy = True
@@ -195,16 +162,22 @@ class Decoding:
         if len(self._passes) >= MOST_PASSES:
             idle = next((current for current in self._passes if not current.is_busy), None)
             if idle is None:
+                self._make_room()
                 return None
-            self._forget(idle)
+            self._passes.remove(idle)
+            if idle.helper is not None:
+                idle.helper.close()
         current = Pass(at)
         self._passes.append(current)
         return current
 
-    def _forget(self, current: Pass) -> None:
-        self._passes.remove(current)
-        if current.helper is not None:
-            current.helper.close()
+    def _make_room(self) -> None:
+        """Has one pass stop that goes on for nobody: what it has decoded is kept."""
+        if not any(current.is_to_stop for current in self._passes):
+            for current in self._passes:
+                if current.is_by_itself:
+                    current.is_to_stop = True
+                    return
 
     def _run(self, current: Pass, need: int) -> None:
         """Moves a pass on to ``need``, and lets it go on by itself where what comes then is kept."""
@@ -216,6 +189,7 @@ class Decoding:
         if current.is_over:
             self._finish(current)
         elif self.is_spooling():
+            current.is_by_itself = True
             threading.Thread(target=self._go_on, args=(current,), name="members", daemon=True).start()
         else:
             with self._changed:
@@ -237,40 +211,16 @@ class Decoding:
             helper, current.helper, current.is_busy = current.helper, None, False
             if not (current.is_over and current.parts):
                 self._passes.remove(current)
-            is_good = helper is not None and current.is_over and len(self._helpers) < MOST_PASSES
-            if helper is not None and is_good:
-                self._rest(helper)
+            is_over = current.is_over
             self._changed.notify_all()
-        if helper is not None and not is_good:
-            helper.close()
-
-    def _rest(self, helper: Helper) -> None:
-        """Keeps a helper for a while that has nothing to do."""
-        self._helpers.append(helper)
-        self._rested = time.monotonic()
-        if self._retiring is None:
-            self._retire_later()
-
-    def _retire_later(self) -> None:
-        self._retiring = threading.Timer(IDLE, _retire, (weakref.ref(self),))
-        self._retiring.daemon = True
-        self._retiring.start()
-
-    def retire(self) -> None:
-        """Ends the helpers that had nothing to do for a while."""
-        idle: list[Helper] = []
-        with self._changed:
-            self._retiring = None
-            if time.monotonic() - self._rested >= IDLE:
-                idle, self._helpers = self._helpers, []
-            elif self._helpers:
-                self._retire_later()
-        for helper in idle:
+        if helper is not None and is_over and not self._is_closed:
+            self._resting.put(helper)
+        elif helper is not None:
             helper.close()
 
     def _advance(self, current: Pass, need: int) -> None:
         """Takes in what the helper tells until ``need`` is reached, or the group's end."""
-        while not current.is_over and current.position < need:
+        while not current.is_over and not current.is_to_stop and current.position < need:
             try:
                 self._step(current)
             except DiedError as error:
@@ -301,9 +251,7 @@ class Decoding:
         with self._changed:
             if self._is_closed:
                 raise OSError(EBADF, "the archive is closed")
-            if self._helpers:
-                return self._helpers.pop()
-        return self._start()
+        return self._resting.take() or self._start()
 
     def _begin(self, current: Pass, start: int, end: int) -> None:
         if not 0 <= start <= current.wanted < end <= END:
@@ -351,6 +299,7 @@ class Decoding:
             if len(self._bad) >= _MOST_FAILURES:
                 start, end = current.position, current.end  # too many to tell one from the other
             self._bad.append((start, end, error))
+            self._changed.notify_all()
             keeper = self._keeping()
             spool = keeper.spool() if type(error) is DamagedError else None
         if spool is not None and not any(known[:2] == (start, end) for known in spool.bad):
@@ -432,9 +381,3 @@ class Decoding:
             batch, pieces = spool.prepared(at + start, run)
             with self._changed:
                 spool.append(at + start, batch, pieces)
-
-
-def _retire(decoding: weakref.ref[Decoding]) -> None:
-    found = decoding()
-    if found is not None:
-        found.retire()

@@ -19,7 +19,7 @@ from rofuse_formats.archives.libarchive import groups, iso, rar
 from rofuse_formats.archives.libarchive.protocol import Row
 
 if TYPE_CHECKING:
-    from rofuse_formats.archives.libarchive.helper import Archive
+    from rofuse_formats.archives.libarchive.opened import Archive
 
 AT_ONCE = 500  # entries in a message
 _BYTES_AT_ONCE = 1 << 19
