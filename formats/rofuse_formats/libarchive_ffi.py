@@ -107,6 +107,11 @@ class Functions:
             setattr(self, f"entry_{name}_is_set", self._declared(f"entry_{name}_is_set", number, pointer))
         for name in TIMES:
             setattr(self, f"entry_{name}_nsec", self._declared(f"entry_{name}_nsec", ctypes.c_long, pointer))
+        self.times = [
+            tuple(getattr(self, f"entry_{name}{suffix}") for suffix in ("_is_set", "", "_nsec"))
+            for name in TIMES
+        ]
+        """Of each of ``TIMES``: whether the archive has it, its seconds, its nanoseconds."""
         self.entry_rdevmajor = self._declared("entry_rdevmajor", big, pointer)
         self.entry_rdevminor = self._declared("entry_rdevminor", big, pointer)
         self.entry_is_encrypted = self._declared("entry_is_encrypted", number, pointer)
@@ -124,12 +129,6 @@ class Functions:
         function = self._library["archive_" + name]  # one of its own: libarchive-c has a check on each of its
         function.restype, function.argtypes = result, arguments
         return function
-
-    def time(self, entry: Any, name: str) -> tuple[int, int] | None:
-        """Seconds and nanoseconds of one of ``TIMES``; None where the archive has none."""
-        if not getattr(self, f"entry_{name}_is_set")(entry):
-            return None
-        return getattr(self, f"entry_{name}")(entry), getattr(self, f"entry_{name}_nsec")(entry)
 
 
 TIMES = ("mtime", "atime", "ctime", "birthtime")

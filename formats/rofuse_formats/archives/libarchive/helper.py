@@ -43,6 +43,10 @@ _HOLD = 0.005  # seconds that small files may wait for company on their way
 _RETRIES = 3
 
 
+class _MismatchError(Exception):
+    pass
+
+
 class Worker:
     """Does what it is told over ``line``."""
 
@@ -56,7 +60,7 @@ class Worker:
         self.archive = Archive(order, self.source, ffi)
         self._listed: groups.Listed | None = None
         self._is_ready = False  # whether _listed is known
-        self._linear = 0  # where the next entry with bytes begins
+        self._linear = self._number = 0  # where the next entry with bytes begins, and how many came before it
         self._passed = True  # whether the current entry is counted in that already
         self._used = False  # whether anything was decoded since the archive was opened
 
@@ -71,11 +75,12 @@ class Worker:
         """Decodes the group with byte ``at`` of the linear stream. ``is_careful``: each entry is told before the next
         one is begun, which may be the last one."""
         start, end = self._group(at)
-        kind = self.order["kind"]
-        if start < self._linear or (self._used and kind == "7zip" and start != self._linear):
-            self.archive.open()  # 7z: what libarchive passes over before it decodes anything costs nothing
-            self._linear, self._passed, self._used = 0, True, False
-        self._find(start)
+        try:
+            self._find(start)
+        except _MismatchError:  # what is listed is not what libarchive gives
+            self._listed = None
+            start, end = 0, groups.END
+            self._find(start)
         if end < 0:
             end = start + self._size()
         self.line.send(protocol.GROUP, start, end)
@@ -85,7 +90,7 @@ class Worker:
             if size:
                 self._used = True
                 self._decode(sender, self._linear, size)
-                self._linear += size
+                self._linear, self._number = self._linear + size, self._number + 1
             self._passed = True
             if self._linear >= end or not self._next():
                 break
@@ -95,23 +100,35 @@ class Worker:
     def _group(self, at: int) -> tuple[int, int]:
         """End -1: with this entry."""
         kind = self.order["kind"]
-        if self.order["listed"]:
-            if not self._is_ready:
-                self._listed = groups.listed(kind, self.source.pread, self.source.size)
-                self._is_ready = True
-            if self._listed is not None:
-                return self._listed.group(at)
+        if not self._is_ready:
+            self._listed = groups.listed(kind, self.source.pread, self.source.size)
+            self._is_ready = True
+        if self._listed is not None:
+            return self._listed.group(at)
         return (0, groups.END) if groups.is_solid(kind, self.source.pread) else (at, -1)
 
     def _find(self, start: int) -> None:
         """Goes to the entry whose bytes begin at ``start`` of the linear stream."""
+        if start < self._linear or (
+            self._used and self.order["kind"] == "7zip" and start != self._linear
+        ):  # 7z: what libarchive passes over before it decodes anything costs nothing
+            self.archive.open()
+            self._linear, self._number, self._passed, self._used = 0, 0, True, False
         while self._passed or self._linear < start or not self._size():
-            self._linear += 0 if self._passed else self._size()
+            if not self._passed:
+                self._pass_over(self._size())
             self.source.alive()
             if not self._next():
                 raise DamagedError("the archive ends before this member")
         if self._linear != start:
             raise DamagedError("the archive has other members than its index")
+
+    def _pass_over(self, size: int) -> None:
+        if size:
+            listed = self._listed
+            if listed is not None and listed.sizes[self._number : self._number + 1] != [size]:
+                raise _MismatchError
+            self._linear, self._number = self._linear + size, self._number + 1
 
     def _next(self) -> bool:
         """Goes to the next entry; False where there is none."""

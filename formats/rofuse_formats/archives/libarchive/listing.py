@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 AT_ONCE = 500  # entries in a message
 _BYTES_AT_ONCE = 1 << 19
+_SIMPLE = ("7zip", "cab")  # have neither owners nor hard links nor extended attributes
+_NOBODY = (0, 0, "", "")
 _PLAIN = ("cpio", "ar", "warc")  # compress nothing
 _MOST_FAILURES = 16  # headers one behind the other that cannot be read
 _TEXT_LIMIT = 1 << 16
@@ -53,9 +55,9 @@ class Lister:
         self.archive, self._kind = archive, kind
         self._functions = archive.functions
         self._linear = 0
+        self._is_simple = kind in _SIMPLE
         source = archive.source
         self._listed = groups.listed(kind, source.pread, source.size)
-        self._holds = self._listed is not None  # whether what is listed is what libarchive gives
         self._number = 0  # of entries with bytes
         self._iso = iso.files(source.pread) if kind == "iso9660" else set()
         self._damage: list[tuple[str, str]] = []
@@ -89,10 +91,8 @@ class Lister:
         yield rows
 
     def summary(self) -> dict[str, Any]:
-        whole = self._listed is not None and self._number == len(self._listed.sizes)
         version = libarchive_ffi.version(self.archive.ffi.version_number())
         return {
-            "listed": self._holds and whole,
             "damage": self._damage[:100],
             "format": self.archive.format_name,
             "version": version,
@@ -101,32 +101,45 @@ class Lister:
     def _row(self, warning: str) -> Row:
         functions, entry = self._functions, self.archive.entry
         mode = mode_of(self.archive)
-        hardlink = functions.entry_hardlink(entry)
-        target = hardlink if hardlink is not None else functions.entry_symlink(entry)
-        size = place = 0
+        kind = stat.S_IFMT(mode)
+        size, place, linear = 0, 0, self._linear
         checksum: int | None = None
-        linear = self._linear
-        if stat.S_ISREG(mode):
+        hardlink = None if self._is_simple else functions.entry_hardlink(entry)
+        target: bytes | None = hardlink
+        if kind == stat.S_IFREG:
             size = self._size()
             place, checksum = self._place(size, hardlink is not None)
-        self._take(linear_size(self.archive))
+            if size > 0:
+                self._take(size)
+        elif kind == stat.S_IFLNK and hardlink is None:
+            target = functions.entry_symlink(entry)
+            if self._kind == "7zip" and target:
+                self._take(len(target))  # it is compressed with the rest
+        owner: tuple[int, int, str, str] = _NOBODY
+        if not self._is_simple:
+            owner = (
+                int(functions.entry_uid(entry)) & 0xFFFFFFFF,
+                int(functions.entry_gid(entry)) & 0xFFFFFFFF,
+                _text(functions.entry_uname(entry)),
+                _text(functions.entry_gname(entry)),
+            )
+        rdev = (0, 0)
+        if kind in (stat.S_IFCHR, stat.S_IFBLK):
+            rdev = int(functions.entry_rdevmajor(entry)), int(functions.entry_rdevminor(entry))
         return Row(
             _text(self._path(entry)),
             mode,
-            int(functions.entry_uid(entry)) & 0xFFFFFFFF,
-            int(functions.entry_gid(entry)) & 0xFFFFFFFF,
-            _text(functions.entry_uname(entry)),
-            _text(functions.entry_gname(entry)),
+            *owner,
             size,
             place,
             checksum,
             linear,
-            tuple(functions.time(entry, name) for name in libarchive_ffi.TIMES),  # type: ignore[arg-type]  # four
-            _text(target),
+            [(get(entry), nsec(entry)) if is_set(entry) else None for is_set, get, nsec in functions.times],
+            _text(target) if target is not None else "",
             hardlink is not None,
-            (int(functions.entry_rdevmajor(entry)), int(functions.entry_rdevminor(entry))),
+            rdev,
             bool(functions.entry_is_encrypted(entry)),
-            self._xattrs(entry),
+            [] if self._is_simple else self._xattrs(entry),
             warning,
         )
 
@@ -156,20 +169,17 @@ class Lister:
                 place = -1 if is_compressed else archive.place
         elif self._kind in ("rar", "rar5"):
             place, checksum = rar.stored_at(archive.source.pread, archive.header_place, size)
-        elif self._holds and self._listed is not None and self._number < len(self._listed.places):
+        elif self._listed is not None and self._listed.sizes[self._number : self._number + 1] == [size]:
             place, checksum = self._listed.places[self._number], self._listed.checksums[self._number]
         return (place, checksum) if 0 <= place <= archive.source.size - size else (-1, None)
 
     def _take(self, size: int) -> None:
         """An entry has so many bytes in the linear stream."""
-        if size:
-            listed = self._listed
-            if listed is not None and (
-                self._number >= len(listed.sizes) or listed.sizes[self._number] != size
-            ):
-                self._holds = False
-            self._number += 1
-            self._linear += size
+        listed = self._listed
+        if listed is not None and listed.sizes[self._number : self._number + 1] != [size]:
+            self._listed = None  # what is listed is not what libarchive gives
+        self._number += 1
+        self._linear += size
 
     def _xattrs(self, entry: Any) -> list[tuple[str, str]]:
         functions = self._functions

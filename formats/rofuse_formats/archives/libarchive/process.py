@@ -57,9 +57,8 @@ class Helper:
         *,
         password: bytes | None = None,
         encoding: str | None = None,
-        listed: bool = False,
     ) -> None:
-        """``listed``: whether the archive's own lists of what is compressed together hold. Raises OSError."""
+        """Raises OSError."""
         self.position = 0
         """In the linear stream: behind the group that was decoded last."""
         self.progress = 0
@@ -88,7 +87,6 @@ class Helper:
             "password": password.decode("latin-1") if password is not None else None,
             "encoding": encoding,
             "max_window": limits.max_window,
-            "listed": listed,
         }
         try:
             self._line.send_json(protocol.OPEN, order)

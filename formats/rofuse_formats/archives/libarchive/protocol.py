@@ -55,9 +55,7 @@ class Row(NamedTuple):
     """CRC-32 of what lies there, if it is to be checked."""
     linear: int
     """Where its bytes begin in the linear stream: those of all files that have bytes, in archive order."""
-    times: tuple[
-        tuple[int, int] | None, tuple[int, int] | None, tuple[int, int] | None, tuple[int, int] | None
-    ]
+    times: list[tuple[int, int] | None]
     """mtime, atime, ctime, birthtime."""
     target: str
     """Of a symbolic link, or what is another name for (``hardlink``)."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from rofuse_formats.archives.libarchive.decoding import REMEMBERED, Decoding
 from rofuse_formats.archives.libarchive.keeping import Keeper
 from rofuse_formats.archives.libarchive.process import Helper
-from rofuse_formats.archives.libarchive.records import LISTED, NAMES, NOT_HELD, STORED
+from rofuse_formats.archives.libarchive.records import NAMES, NOT_HELD, STORED
 from rofuse_formats.checksum import crc32
 from rofuse_formats.entry import PackedMember
 from rofuse_formats.errors import DamagedError, IndexDamagedError, TruncatedError, UnsupportedError
@@ -98,7 +98,7 @@ class LibarchiveMembers:
         return found
 
     def _helper(self, method: int) -> Helper:
-        kind = NAMES.get(method & ~LISTED)
+        kind = NAMES.get(method)
         if kind is None:
             raise IndexDamagedError("the index names a format that is not known here")
         scan = self._settings.scan
@@ -108,5 +108,4 @@ class LibarchiveMembers:
             self._settings.limits,
             password=scan.password,
             encoding=scan.encoding,
-            listed=bool(method & LISTED),
         )

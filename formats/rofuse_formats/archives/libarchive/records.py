@@ -1,5 +1,5 @@
 """What the image keeps of a member that libarchive decodes: ``at`` is where its bytes begin in the linear stream
-(``groups``), ``method`` the number of the format, perhaps with ``LISTED``, ``flags`` as below."""
+(``groups``), ``method`` the number of the format, ``flags`` as below."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from rofuse_formats.archives.libarchive.magic import KINDS
 
 NUMBERS = {kind: number for number, kind in enumerate(sorted(KINDS))}
 NAMES = {number: kind for kind, number in NUMBERS.items()}
-LISTED = 0x100
-"""The archive's own list of what is compressed together holds."""
-
 ENCRYPTED, NOT_HELD, STORED = 1, 2, 4
 """``NOT_HELD``: the archive describes the file and has no bytes of it. ``STORED``: ``at`` is where its bytes lie in the
 archive as they are, ``packed`` their number, ``crc`` their CRC-32."""

@@ -18,13 +18,12 @@ from typing import Any
 
 from rofuse_formats.archives.libarchive import protocol
 from rofuse_formats.archives.libarchive.process import DiedError, Helper, error_of
-from rofuse_formats.archives.libarchive.records import ENCRYPTED, LISTED, NOT_HELD, NUMBERS, STORED
+from rofuse_formats.archives.libarchive.records import ENCRYPTED, NOT_HELD, NUMBERS, STORED
 from rofuse_formats.entry import Builder, ScanOptions, Time
 from rofuse_formats.errors import DamagedError
 from rofuse_formats.source import Source
 
 _OWNERLESS = ("7zip", "cab", "rar", "warc")
-_LISTED_KINDS = ("7zip", "cab")
 _SYMBOLS = (
     b"/",
     b"//",
@@ -34,6 +33,7 @@ _SYMBOLS = (
 )  # of ar: what linkers look names up in
 _TRIES = 2
 _WARNED = 3
+_NO_TIMES = [None, None, None]
 _MOST_DATA = (1 << 62) - 1
 
 
@@ -47,15 +47,9 @@ class Scanner:
         self._count = self._encrypted = self._warnings = 0
         self._method = NUMBERS[kind]
         self._summary: dict[str, Any] = {}
-        self._holds = True  # whether places are certain
 
     def run(self) -> None:
-        bodies: Iterator[bytes] | list[bytes] = self._bodies()
-        if self._kind in _LISTED_KINDS:
-            bodies = list(bodies)  # whether the lists hold is known at the end
-            self._holds = self._summary.get("listed") is True
-            self._method |= LISTED if self._holds else 0
-        for body in bodies:
+        for body in self._bodies():
             self._describe(body)
         for name, message in self._summary.get("damage") or ():
             self._builder.damaged(str(error_of((name, message))), self._source.size)
@@ -118,13 +112,15 @@ class Scanner:
         if row.size < 0:
             self._builder.skipped(path, "a file whose size the archive does not tell")
             return
-        mtime, atime, ctime, btime = (Time(*moment) if moment else None for moment in row.times)
         size, data = self._data(row, target)
+        mtime, *others = row.times
         seconds, nanoseconds = mtime or (0, 0)
         member = self._builder.add(
             path, row.mode & 0xFFFF, self._owner(row), size, seconds, _nanoseconds(nanoseconds), data
         )
-        self._builder.times(member, *(_checked(moment) for moment in (atime, ctime, btime)))
+        if others != _NO_TIMES:
+            atime, ctime, btime = map(_checked, others)
+            self._builder.times(member, atime=atime, ctime=ctime, btime=btime)
         if row.xattrs:
             pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in row.xattrs]
             self._builder.xattrs(member, pairs)
@@ -156,7 +152,7 @@ class Scanner:
             flags |= ENCRYPTED
         if self._kind == "mtree" and row.size:
             flags |= NOT_HELD
-        elif row.place >= 0 and self._holds and not row.encrypted:
+        elif row.place >= 0 and not row.encrypted:
             if row.checksum is not None and row.size:
                 word = self._builder.packed(
                     row.place, row.size, row.checksum & 0xFFFFFFFF, self._method, STORED
@@ -191,8 +187,8 @@ class Scanner:
             self._builder.warn(f"{files} encrypted, which libarchive {version} may not be able to read")
 
 
-def _checked(moment: Time | None) -> Time | None:
-    return None if moment is None else Time(moment.seconds, _nanoseconds(moment.nanoseconds))
+def _checked(moment: tuple[int, int] | None) -> Time | None:
+    return None if moment is None else Time(moment[0], _nanoseconds(moment[1]))
 
 
 def _nanoseconds(value: int) -> int:
