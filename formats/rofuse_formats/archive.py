@@ -149,6 +149,11 @@ class Archive:
 
     def close(self) -> None:
         """Closes the archive's descriptors. What was handed out stays good."""
+        if self._members is not None:
+            from rofuse_formats.entry import ClosableMembers
+
+            if isinstance(self._members, ClosableMembers):
+                self._members.close()
         self.source.close()
         if self.spool is not None:
             self.spool.close()

@@ -9,8 +9,9 @@ Rules
 - It is written to a temporary name and renamed. A cache that cannot be written is no error: the index stays in memory.
 - A spool lies in the cache directory always, under the index's name there, and is of no use without its index. Whoever
   reads one holds a shared lock on it; what is locked is not dropped.
-- Seek points that were made while members were read (``points_file``) lie in the cache directory always, too. They go
-  with an index wherever that is kept, also in memory: the same archive gives the same index.
+- Seek points that were made while members were read (``points_file``) lie in the cache directory always, too, and so do
+  members that were decoded (``growing_spool``). They go with an index wherever that is kept, also in memory: the same
+  archive gives the same index.
 - What is used has its times set, so that the directory knows what was used last.
 """
 
@@ -32,7 +33,8 @@ from rofuse_formats.spool import Spool
 BESIDE_SUFFIX = ".rofuse"
 SPOOL_SUFFIX = ".spool"
 POINTS_SUFFIX = ".points"
-_KINDS = {BESIDE_SUFFIX: "index", SPOOL_SUFFIX: "spool", POINTS_SUFFIX: "points"}
+GROWING_SUFFIX = ".members"
+_KINDS = {BESIDE_SUFFIX: "index", SPOOL_SUFFIX: "spool", POINTS_SUFFIX: "points", GROWING_SUFFIX: "spool"}
 _TEMPORARY = re.compile(r"\.(\d+)\.tmp$")
 _EDGE, _SAMPLE, _SAMPLES = 1 << 16, 4096, 14
 
@@ -80,6 +82,11 @@ def spool_place(source: str) -> str:
 def points_place(source: str) -> str:
     """Where seek points of the members of the archive at ``source`` belong."""
     return _place(source, POINTS_SUFFIX)
+
+
+def growing_place(source: str) -> str:
+    """Where members of the archive at ``source`` are kept that were decoded when they were read (``growing_spool``)."""
+    return _place(source, GROWING_SUFFIX)
 
 
 def _place(source: str, suffix: str) -> str:
@@ -131,10 +138,28 @@ def open_trusted(path: str, source: StoredSource) -> int | str:
     return fd
 
 
-def _open(path: str, source: StoredSource) -> int | str:
+def open_to_append(path: str, source: StoredSource) -> int | str:
+    """A descriptor to read and write a file of the cache, made where there is none; locked, so that it is not dropped.
+    Or why it cannot be had."""
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    except OSError as error:
+        return f"it cannot be made ({error.strerror})"
+    fd = _open(path, source, os.O_RDWR | os.O_CREAT)
+    if isinstance(fd, int):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(fd)
+            return f"it cannot be locked ({error.strerror})"
+        _used(fd)
+    return fd
+
+
+def _open(path: str, source: StoredSource, access: int = os.O_RDONLY) -> int | str:
     """A descriptor of a file that nobody else could have written, or why there is none."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        fd = os.open(path, access | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     except FileNotFoundError:
         return "there is none"
     except OSError as error:
@@ -259,8 +284,8 @@ def kept() -> list[Kept]:
         if suffix in _KINDS and file.is_file(follow_symlinks=False):
             status = file.stat(follow_symlinks=False)
             source = _source_of(os.path.join(directory(), stem + BESIDE_SUFFIX), _place_of_index)
-            if source is None and suffix == POINTS_SUFFIX:
-                source = _source_of(file.path, _place_of_points)
+            if source is None and suffix in _SAY_PLACE:
+                source = _source_of(file.path, _SAY_PLACE[suffix])
             found.append(Kept(file.path, _KINDS[suffix], source, status.st_blocks * 512, status.st_mtime_ns))
     return sorted(found, key=lambda file: file.last_used)
 
@@ -287,6 +312,15 @@ def _place_of_points(fd: int) -> str:
     from rofuse_formats.points_file import source_of
 
     return os.fsdecode(source_of(fd))
+
+
+def _place_of_members(fd: int) -> str:
+    from rofuse_formats.growing_spool import source_of
+
+    return os.fsdecode(source_of(fd))
+
+
+_SAY_PLACE = {POINTS_SUFFIX: _place_of_points, GROWING_SUFFIX: _place_of_members}
 
 
 def drop(path: str) -> bool:

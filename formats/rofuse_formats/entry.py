@@ -206,6 +206,15 @@ class Members(Protocol):
         ...
 
 
+@runtime_checkable
+class ClosableMembers(Protocol):
+    """What Members have besides that hold more than memory."""
+
+    def close(self) -> None:
+        """Gives up processes and files; nothing can be read any more."""
+        ...
+
+
 class Format(Protocol):
     """One archive format."""
 
@@ -250,6 +259,15 @@ class SplitFormat(Protocol):
 
     def parts_before(self, source: Source, /) -> int:
         """How many parts come before ``source``, the last one; 0 where it is all there is. Raises OSError."""
+        ...
+
+
+@runtime_checkable
+class VolumeFormat(Protocol):
+    """What a format has besides when its archives may come in volumes, each of which begins as an archive does."""
+
+    def is_volume(self, source: Source, /) -> bool:
+        """Whether ``source`` says that it is one of several. Raises OSError."""
         ...
 
 

@@ -26,7 +26,7 @@ from rofuse_formats.limits import MIB
 from rofuse_formats.readers import DecodedReader, SourceReader
 from rofuse_formats.report import Report
 from rofuse_formats.settings import Settings
-from rofuse_formats.source import Source, StoredSource, starts_of
+from rofuse_formats.source import Source, StoredSource, files_of, starts_of
 from rofuse_formats.spool import Spool, Writer
 from rofuse_formats.spool_file import SpoolFile
 from rofuse_formats.streams import BlockCache, decoded_stream
@@ -306,7 +306,7 @@ class _WatchedSource:
     """A Source that tells where it is read."""
 
     def __init__(self, source: Source, progress: Progress) -> None:
-        self.size, self.starts = source.size, starts_of(source)
+        self.size, self.starts, self.files = source.size, starts_of(source), files_of(source)
         self._source, self._progress = source, progress
 
     def pread(self, size: int, offset: int, /) -> bytes:

@@ -3,7 +3,9 @@
 Strategy
 Which files belong together, their names say. ``X.001, X.002...`` are the bytes of X, cut. ``X.z01, X.z02... X.zip`` are
 the disks of one zip archive; whether X.zip is the last of several, it says itself (``SplitFormat``). Whatever part is
-given, the archive is known by one: the first of those that are cut, the last of the disks.
+given, the archive is known by one: the first of those that are cut, the last of the disks. RAR's volumes,
+``X.part1.rar, X.part2.rar...`` or ``X.rar, X.r00, X.r01...``, are read one behind the other, too, and known by the
+first; that it is a volume, it says itself.
 
 Rules
 - Parts lie beside each other under the name that was given. One that is missing is named.
@@ -28,6 +30,9 @@ MOST = 200
 _HEAD = 1 << 16
 _NUMBERED = re.compile(rb"(.+)\.(\d{3,5})", re.DOTALL)
 _DISK = re.compile(rb"(.+)\.([zZ])(\d{2,5})", re.DOTALL)
+_RAR_PART = re.compile(rb"(.+\.part)(\d{1,5})(\.rar)", re.DOTALL | re.IGNORECASE)
+_RAR_OLD = re.compile(rb"(.+)\.([r-zR-Z])(\d\d)", re.DOTALL)
+_RAR_FIRST = re.compile(rb"(.+)\.([rR])([aA])([rR])", re.DOTALL)
 _LAST_DISK = re.compile(rb"(.+)\.([zZ])[iI][pP]", re.DOTALL)
 
 
@@ -36,6 +41,10 @@ def opened(path: str | os.PathLike[str]) -> StoredSource:
     folder, name = os.path.split(os.fsencode(path))
     if found := _NUMBERED.fullmatch(name):
         return _numbered(path, folder, found[1], found[2])
+    if found := _RAR_PART.fullmatch(name):
+        return _rar_parts(path, folder, found)
+    if (found := _RAR_OLD.fullmatch(name)) and (first := _sibling(folder, found[1] + b".", (b"rar", b"RAR"))):
+        return _rar_volumes(FileSource(os.fsdecode(first)), os.path.islink(path))
     if found := _DISK.fullmatch(name):
         last = _sibling(folder, found[1] + b"." + found[2], (b"ip", b"IP"))
         if last is None:
@@ -45,6 +54,8 @@ def opened(path: str | os.PathLike[str]) -> StoredSource:
         link = os.path.islink(path)
         return _disks(_part(last, link), found[1], found[2], link)
     source = FileSource(path)
+    if _RAR_FIRST.fullmatch(name):
+        return _rar_volumes(source, os.path.islink(path))
     if found := _LAST_DISK.fullmatch(name):
         return _disks(source, found[1], found[2], os.path.islink(path))
     return source
@@ -81,6 +92,56 @@ def _in_sequence(folder: bytes, name: bytes, width: int) -> Iterator[bytes]:
         number += 1
         if number > MOST + 1:
             raise _too_many()
+
+
+def _rar_parts(path: str | os.PathLike[str], folder: bytes, name: re.Match[bytes]) -> StoredSource:
+    """The archive of which the file at ``path`` is volume ``name[2]``."""
+    stem, number, ending = name.groups()
+    first = os.path.join(folder, b"%s%0*d%s" % (stem, len(number), 1, ending))
+    if int(number) != 1 and not os.path.lexists(first):
+        raise SourceError(
+            f"is a volume of a RAR archive whose first one, {_show(os.path.basename(first))}, is missing"
+        )
+    link = os.path.islink(path)
+    if not _is_rar_volume(_part(first, link)):
+        return FileSource(path)
+    names = [first]
+    while os.path.lexists(
+        following := os.path.join(folder, b"%s%0*d%s" % (stem, len(number), len(names) + 1, ending))
+    ):
+        names.append(following)
+        if len(names) > MOST:
+            raise _too_many()
+    if int(number) > len(names):
+        raise SourceError(
+            f"is a volume of a RAR archive of which {_show(os.path.basename(following))} is missing"
+        )
+    return _joined(names, names[0], os.path.basename(names[0]), link) if len(names) > 1 else FileSource(path)
+
+
+def _rar_volumes(first: FileSource, link: bool) -> StoredSource:
+    """The archive whose first volume, X.rar, this is, with X.r00 and those that follow it."""
+    if not _is_rar_volume(first):
+        return first
+    path = os.fsencode(first.path)
+    folder, name = os.path.split(path)
+    names = [path]
+    while len(names) <= MOST:
+        letter, number = divmod(len(names) - 1, 100)  # .r99 is followed by .s00
+        endings = tuple(b"%c%02d" % (ord(first) + letter, number) for first in "rR")
+        found = _sibling(folder, name[:-3], endings)
+        if found is None:
+            return _joined(names, path, name, link) if len(names) > 1 else first
+        names.append(found)
+    raise _too_many()
+
+
+def _is_rar_volume(source: FileSource) -> bool:
+    from rofuse_formats.archives import named
+    from rofuse_formats.entry import VolumeFormat
+
+    archive_format = named("libarchive")
+    return isinstance(archive_format, VolumeFormat) and archive_format.is_volume(source)
 
 
 def _disks(last: FileSource, name: bytes, letter: bytes, link: bool) -> StoredSource:

@@ -43,6 +43,7 @@ class PointsFile:
 
     def __init__(self, source: StoredSource, digest: bytes, path: str, tell: Callable[[str], None]) -> None:
         self._source, self._digest, self._path, self._tell = source, digest, path, tell
+        self.source, self.digest, self.tell = source, digest, tell
         self._most = min(LARGEST, max(SMALLEST, source.size // SHARE))
         self._writing = threading.Lock()
         self._told = False

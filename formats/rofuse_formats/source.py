@@ -166,6 +166,12 @@ def runs(starts: Sequence[int], offset: int, size: int) -> Iterator[tuple[int, i
         offset, size, number = offset + count, size - count, number + 1
 
 
+def files_of(source: object) -> Sequence[FileSource]:
+    """The files that a source or a stream is the bytes of, in their order; none where it is no file's."""
+    found: Sequence[FileSource] = getattr(source, "files", ())
+    return found
+
+
 def starts_of(source: Source) -> Sequence[int]:
     """Where the files begin that a source is joined of; of any other, its own beginning."""
     found: Sequence[int] = getattr(source, "starts", (0,))

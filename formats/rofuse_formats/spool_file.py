@@ -25,8 +25,9 @@ STEP = 64 * MIB
 class SpoolFile:
     """Where a spool goes. ``fd`` is -1 until something is kept; then it is the caller's to close."""
 
-    def __init__(self, limit: int | None = None) -> None:
-        self.fd = -1
+    def __init__(self, limit: int | None = None, fd: int = -1, path: str = "") -> None:
+        """``fd``: of the file, where it is open already; ``path``: where that lies."""
+        self.fd, self._path = fd, path
         self._limit = limit
 
     def open(self) -> int:
@@ -43,7 +44,7 @@ class SpoolFile:
 
     def ask(self, written: int) -> None:
         """The spool's Room."""
-        others = [file for file in cache.kept() if file.kind == "spool"]
+        others = [file for file in cache.kept() if file.kind == "spool" and file.path != self._path]
         free, allowed = self._figures(written, others)
         while written + STEP > allowed or free < RESERVE + STEP:
             if not _drop_oldest(others):

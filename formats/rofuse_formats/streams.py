@@ -57,7 +57,7 @@ class StoredStream:
     """The bytes of files themselves, mapped."""
 
     def __init__(self, source: StoredSource) -> None:
-        self.size = source.size
+        self.size, self.files = source.size, source.files
         self._source, self._starts = source, source.starts
         self._files = [MappedFile(file) for file in source.files]
 

@@ -25,11 +25,12 @@ def named(name: str) -> AnyFormat:
 
 @cache
 def formats() -> dict[str, AnyFormat]:
-    """All archive formats by name, in the modules' alphabetical order."""
+    """All archive formats by name, in the order in which they are asked: the modules' alphabetical order, but for those
+    that say that they are to be the ``last``."""
     import pkgutil  # only where all are wanted: a mount with a ready index wants one, by name at most
 
     found: dict[str, AnyFormat] = {}
     for module in pkgutil.iter_modules(__path__):
         archive_format: AnyFormat = importlib.import_module(f"{__name__}.{module.name}").FORMAT
         found[archive_format.name] = archive_format
-    return found
+    return dict(sorted(found.items(), key=lambda item: getattr(item[1], "last", False)))

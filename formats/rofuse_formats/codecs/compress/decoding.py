@@ -13,7 +13,8 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
-from rofuse_formats.errors import DamagedError, MissingLibraryError
+from rofuse_formats import libarchive_ffi
+from rofuse_formats.errors import DamagedError
 from rofuse_formats.limits import MIB, Limits
 from rofuse_formats.source import Source
 from rofuse_formats.units import Findings, Place, Unit, undivided
@@ -21,20 +22,6 @@ from rofuse_formats.units import Findings, Place, Unit, undivided
 PIECE = 256 << 10
 _FAILED = -30  # ARCHIVE_FATAL
 _END = 1  # ARCHIVE_EOF
-
-
-def _ffi() -> Any:
-    try:
-        from libarchive import ffi
-    except ModuleNotFoundError as error:
-        raise MissingLibraryError(
-            "decoding .Z needs the Python package libarchive-c (and the system's libarchive13)"
-        ) from error
-    except (AttributeError, OSError, TypeError) as error:  # the binding is there, the library is not
-        raise MissingLibraryError(
-            "decoding .Z needs the system's library libarchive (package libarchive13), beside libarchive-c"
-        ) from error
-    return ffi
 
 
 class _Input:
@@ -63,7 +50,7 @@ class _Decoder:
     window = MIB  # codes and libarchive's buffers
 
     def __init__(self, source: Source, place: Place) -> None:
-        self._ffi = ffi = _ffi()
+        self._ffi = ffi = libarchive_ffi.load("decoding .Z")
         self.findings = Findings()
         self._input = _Input(source, place.end)
         self._error = ffi.ArchiveError

@@ -1,0 +1,41 @@
+"""What is read of archives beside libarchive (who is it, what is compressed together, where do files lie): whatever
+the bytes, an answer, places within them, and no exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from rofuse_formats.archives.libarchive import cabinet, groups, iso, magic, rar, sevenzip
+from tests.fuzz.targets._archives import TESTDATA, MemorySource
+
+MAX_LEN = 1 << 16
+_SUFFIXES = (".7z", ".cab", ".rar", ".iso", ".lzh", ".cpio")
+
+
+def seeds() -> Iterator[bytes]:
+    for path in sorted(TESTDATA.glob("la-*")):
+        if path.suffix in _SUFFIXES:
+            data = path.read_bytes()
+            yield data[:MAX_LEN] if path.suffix != ".7z" else data
+
+
+def fuzz(data: bytes) -> None:
+    magic.kind_of(data)
+    source = MemorySource(data)
+    for folder in sevenzip.folders(source.pread, source.size) or ():
+        assert len(folder.sizes) == len(folder.checksums)
+    for kind in ("7zip", "cab"):
+        found = groups.listed(kind, source.pread, source.size)
+        if found is not None:
+            assert all(a < b for a, b in pairwise(found.starts))
+            for at in (0, found.starts[-1] - 1):
+                start, end = found.group(at)
+                assert start <= at < end
+    cabinet.folders(source.pread)
+    assert all(size >= 0 for _place, size in iso.files(source.pread))
+    rar.flags(source.pread)
+    for place in (0, 7, 20, 24):
+        found_at, _checksum = rar.stored_at(source.pread, place, 9000)
+        assert found_at == -1 or found_at > place
