@@ -22,6 +22,7 @@ import stat
 from collections.abc import Callable, Iterable
 from errno import EACCES, EINVAL, EIO, EISDIR, ENODATA, ENOSYS, ENOTDIR, ENXIO, EOPNOTSUPP
 from itertools import islice
+from struct import Struct
 
 from rofuse_formats import Archive
 from rofuse_formats.errors import FormatError, MissingLibraryError, PasswordError, UnsupportedError
@@ -231,6 +232,18 @@ class ArchiveFilesystem(Filesystem):
             records.append(record)
         return b"".join(records)
 
+    # -- what takes no time ----------------------------------------------------------------------------------
+
+    def is_quick(self, request: memoryview, /) -> bool:
+        """See ``rofuse_mount.turns``: all but reading what must be decoded, or is large."""
+        if request[_OPCODE_AT] != wire.Opcode.READ or len(request) < _READ_END:
+            return True
+        nodeid, offset, size = _WHAT_IS_READ.unpack_from(request)
+        if not 0 < nodeid <= self._image.inode_count:
+            return True
+        node = self._node(nodeid)
+        return not stat.S_ISREG(self._image.mode[node - 1]) or self.archive.is_at_hand(node, offset, size)
+
     # -- data ------------------------------------------------------------------------------------------------
 
     def read(self, ctx: Context, ino: int, fh: FileHandle, offset: int, size: int) -> list[memoryview]:
@@ -362,6 +375,11 @@ _RECORD_SIZES = [wire.DIRENTPLUS.size + wire.rec_align(length) for length in ran
 _LEAST_ROOM = (
     _RECORD_SIZES[1] + _RECORD_SIZES[2] + _RECORD_SIZES[255]
 )  # the kernel's buffer is a page or more
+
+# Of a request, without a look at the rest: the header's opcode (its low byte) and nodeid, READ's offset and size.
+_OPCODE_AT = 4
+_WHAT_IS_READ = Struct("<16xQ24xQI")
+_READ_END = wire.IN_HEADER.size + wire.READ_IN.size
 
 # What stands in a listing for ``.`` and ``..``: the kernel knows their inodes.
 _NO_INODE = wire.ENTRY_OUT.unpack(NO_ENTRY)

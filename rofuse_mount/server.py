@@ -7,6 +7,7 @@ The thread that called ``serve`` serves nothing: it waits on a pipe that tells i
 end, so it can run callbacks and end the mount while requests go on, and always returns.
 
 Rules
+- Threads wait at the descriptor together, or take turns there (``turns``) where the filesystem says what is quick.
 - Every request is answered. What the engine lets through (no memory, an interrupt) is answered EIO and logged.
 - The end is the kernel's: ``unmount`` takes the mount off, the threads read the end and leave. None is interrupted.
 - The process that serves never touches its own mount: a thread that did would wait for another one, or for itself.
@@ -29,6 +30,7 @@ from rofuse_mount.engine import Engine
 from rofuse_mount.filesystem import Filesystem
 from rofuse_mount.mounting.ending import Ending
 from rofuse_mount.records import Buffer, MountOptions
+from rofuse_mount.turns import SaysWhatIsQuick, in_turn
 
 if TYPE_CHECKING:
     from logging import Logger
@@ -83,6 +85,7 @@ class Server:
         self._handle: Handle = self._logging_handle() if options.debug else engine.handle
         self._tables: list[counters.Table] = []
         self._refusals: set[int] = set()
+        self._turn = threading.Lock()  # held by who reads, where threads take turns
         self._lock = threading.Lock()  # of all that follows
         self._threads = 0  # that serve
         self._waiting = False  # whether somebody is in serve
@@ -258,6 +261,9 @@ class Server:
             requests = self.device.requests(buffer)
             if self._post is not None:
                 requests = self._post.watch(requests, buffer, self.device.refuse)
+            filesystem = self.engine.filesystem
+            if isinstance(filesystem, SaysWhatIsQuick):
+                requests = in_turn(requests, self._turn, filesystem.is_quick)
             if not first:
                 self._answer_all(requests, table)
             elif self._introduce(requests, table):

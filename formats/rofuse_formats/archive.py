@@ -18,10 +18,10 @@ from rofuse_formats.report import Report
 from rofuse_formats.settings import Settings
 from rofuse_formats.source import Source, StoredSource
 from rofuse_formats.spool import Spool
-from rofuse_formats.streams import BlockCache, StoredStream, Stream, decoded_stream
+from rofuse_formats.streams import BLOCK, BlockCache, StoredStream, Stream, decoded_stream
 
 if TYPE_CHECKING:
-    from rofuse_formats.entry import Members, PackedFormat
+    from rofuse_formats.entry import Members, PackedFormat, QuickMembers
     from rofuse_formats.indexing import Progress
 
 BLINK = 0.25  # seconds; what is indexed in less is not worth a file
@@ -66,7 +66,10 @@ class Archive:
         if bool(meta.get("spool")) != (spool is not None):
             raise IndexDamagedError("the index lacks its spool")
         self.stream = self._open_streams(index, settings)
-        self._members = self._open_members(index, settings) if self.image.has_members else None
+        self._members: Members | None = None
+        self._quick_members: QuickMembers | None = None
+        if self.image.has_members:
+            self._open_members(index, settings)
         if settings.scan.password is None:
             self.report.tell_of_encryption()
         elif self._members is not None and self.report.encrypted:
@@ -82,14 +85,17 @@ class Archive:
             )
         return stream or StoredStream(self.source)
 
-    def _open_members(self, index: Index, settings: Settings) -> Members:
+    def _open_members(self, index: Index, settings: Settings) -> None:
         from rofuse_formats.archives import named  # where members are compressed by themselves
+        from rofuse_formats.entry import QuickMembers
 
         packed_format = cast("PackedFormat", named(self.format))
         kept = None
         if self.points_path is not None and not settings.salvage:  # which checks nothing
             kept = PointsFile(self.source, index.digest, self.points_path, self._tell)
-        return packed_format.members(self.stream, self.cache, settings, kept)
+        self._members = packed_format.members(self.stream, self.cache, settings, kept)
+        if isinstance(self._members, QuickMembers):
+            self._quick_members = self._members
 
     def _tell(self, line: str) -> None:
         self.log(line)  # who that is, is said when the archive is open
@@ -111,6 +117,23 @@ class Archive:
             row = word & layout.DATA_MASK
             return self._members.read(self.image.member(row), row, self.image.size[node - 1], offset, size)
         return self._pieces(node, offset, offset + size)
+
+    def is_at_hand(self, node: int, offset: int, size: int) -> bool:
+        """Whether ``read`` would take no time: little is asked for, and it need not be decoded, or is small enough. A
+        hint; bytes that lie in the file as they are count as read already."""
+        size = min(size, self.image.size[node - 1] - offset)
+        if size <= 0:
+            return True
+        if size > BLOCK:
+            return False
+        word = self.image.data[node - 1]
+        kind = word >> layout.DATA_SHIFT
+        if kind == layout.DATA_OFFSET:
+            return self.stream.is_at_hand(word + offset, size)
+        if kind == layout.DATA_MEMBER and self._quick_members is not None:
+            member = self.image.member(word & layout.DATA_MASK)
+            return self._quick_members.is_at_hand(member, self.image.size[node - 1])
+        return False
 
     def check(self, node: int) -> None:
         """Makes what checks there are of a regular file's bytes that reading them does not make. Raises as ``read``."""

@@ -207,6 +207,15 @@ class Members(Protocol):
 
 
 @runtime_checkable
+class QuickMembers(Protocol):
+    """What Members have besides that know which of them take no time."""
+
+    def is_at_hand(self, member: PackedMember, size: int, /) -> bool:
+        """Whether a member of ``size`` bytes is decoded in less time than it takes to wake a thread. A hint."""
+        ...
+
+
+@runtime_checkable
 class ClosableMembers(Protocol):
     """What Members have besides that hold more than memory."""
 

@@ -52,6 +52,10 @@ class Stream(Protocol):
         """The same as bytes of one's own, which may be touched: as a Source."""
         ...
 
+    def is_at_hand(self, offset: int, size: int, /) -> bool:
+        """Whether ``read`` decodes nothing for it. A hint."""
+        ...
+
 
 class StoredStream:
     """The bytes of files themselves, mapped."""
@@ -67,6 +71,9 @@ class StoredStream:
 
     def pread(self, size: int, offset: int, /) -> bytes:
         return self._source.pread(size, offset)
+
+    def is_at_hand(self, offset: int, size: int, /) -> bool:
+        return True
 
 
 class BlockCache:
@@ -87,6 +94,9 @@ class BlockCache:
                 self.hits += 1
                 self._blocks.move_to_end(key)
             return data
+
+    def __contains__(self, key: tuple[int, int]) -> bool:
+        return key in self._blocks  # no lock: a hint
 
     def put(self, key: tuple[int, int], data: bytes) -> None:
         with self.lock:
@@ -159,6 +169,10 @@ class DecodedStream:
 
     def pread(self, size: int, offset: int, /) -> bytes:
         return b"".join(self.read(offset, size))
+
+    def is_at_hand(self, offset: int, size: int, /) -> bool:
+        blocks = range(offset // BLOCK, (min(offset + size, self.size) + BLOCK - 1) // BLOCK)
+        return all((self._number, block) in self._cache for block in blocks)
 
     def _decode(self, block: int) -> bytes:
         position = block * BLOCK

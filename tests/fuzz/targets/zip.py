@@ -31,6 +31,9 @@ class MemoryStream(MemorySource):
         piece = memoryview(self.data)[offset : offset + size]
         return [piece] if len(piece) else []
 
+    def is_at_hand(self, offset: int, size: int, /) -> bool:
+        return True
+
 
 def seeds() -> Iterator[bytes]:
     for path in paths(".zip", MAX_LEN):

@@ -75,6 +75,12 @@ class ZipMembers:
             return self._small(member, row, size, offset, count)
         return self._opened(member, row, size).read(offset, count)
 
+    def is_at_hand(self, member: PackedMember, size: int, /) -> bool:
+        is_small = size <= BLOCK and member.packed <= BLOCK
+        return (is_small or member.method == records.STORED) and self._stream.is_at_hand(
+            member.at, member.packed
+        )
+
     def check(self, member: PackedMember, row: int, size: int, /) -> None:
         if member.method != records.STORED or member.flags & KEPT_ENCRYPTED or size <= SMALL:
             return  # it was checked when all of it was read
