@@ -18,7 +18,15 @@ from rofuse_formats.report import Report
 from rofuse_formats.settings import Settings
 from rofuse_formats.source import Source, StoredSource
 from rofuse_formats.spool import Spool
-from rofuse_formats.streams import BLOCK, BlockCache, StoredStream, Stream, decoded_stream
+from rofuse_formats.streams import (
+    BLOCK,
+    BlockCache,
+    PartStream,
+    SpannedStream,
+    StoredStream,
+    Stream,
+    decoded_stream,
+)
 
 if TYPE_CHECKING:
     from rofuse_formats.entry import Members, PackedFormat, QuickMembers
@@ -33,8 +41,10 @@ class Archive:
     """An archive and its index. Immutable; ``read`` may be called by any number of threads.
 
     ``image``: the tree. ``report``: what was noticed when it was indexed. ``format``, ``compression`` (outermost first)
-    and ``frames`` (of each compression): what it is. ``index_path``: where the index is kept, None when only in memory;
-    ``points_path``: where seek points are that are made later, None where they are not kept.
+    and ``frames`` (of each compression): what it is. ``parts``: archives in it whose trees are shown: of each its
+    first byte, its bytes, and the number of the stream that is decoded from it, None where it is not compressed.
+    ``index_path``: where the index is kept, None when only in memory; ``points_path``: where seek points are that are
+    made later, None where they are not kept.
     """
 
     def __init__(
@@ -54,18 +64,23 @@ class Archive:
         self.image = Image(index.image)
         self.cache = BlockCache()
         try:
-            meta = index.meta
-            self.format, self.compression = str(meta["format"]), [str(name) for name in meta["codecs"]]
-            self.frames = [int(count) for count in meta["frames"]]
+            meta, outer = index.meta, int(index.meta["outer"])
+            self.format, names = str(meta["format"]), [str(name) for name in meta["codecs"]]
+            self.compression = names[:outer]
+            self.frames = [int(count) for count in meta["frames"]][:outer]
+            self.parts = [
+                (int(start), int(size), None if number is None else int(number))
+                for start, size, number in meta["parts"]
+            ]
             self.report = Report.from_json(meta["report"])
             self.suspect = [[(int(start), int(end)) for start, end in ranges] for ranges in meta["suspect"]]
         except (KeyError, TypeError, ValueError) as error:
             raise IndexDamagedError(f"the index lacks its description: {error}") from error
-        if not len(index.seeks) == len(self.suspect) == len(self.compression):
+        if not len(index.seeks) == len(self.suspect) == len(names):
             raise IndexDamagedError("the index lacks seek points")
         if bool(meta.get("spool")) != (spool is not None):
             raise IndexDamagedError("the index lacks its spool")
-        self.stream = self._open_streams(index, settings)
+        self.stream = self._open_streams(names, index, settings)
         self._members: Members | None = None
         self._quick_members: QuickMembers | None = None
         if self.image.has_members:
@@ -75,15 +90,25 @@ class Archive:
         elif self._members is not None and self.report.encrypted:
             self._members.try_password(self.image.members())
 
-    def _open_streams(self, index: Index, settings: Settings) -> Stream:
-        source: Source = self.source
+    def _open_streams(self, names: list[str], index: Index, settings: Settings) -> Stream:
+        def decoded(source: Source, number: int) -> Stream:
+            opened = codecs.named(names[number]).open(source, index.seeks[number], settings.limits)
+            suspect = self.suspect[number]
+            return decoded_stream(opened, self.cache, number, suspect, self.spool, settings.salvage)
+
         stream: Stream | None = None
-        for number, (name, seek) in enumerate(zip(self.compression, index.seeks, strict=True)):
-            opened = codecs.named(name).open(source, seek, settings.limits)
-            source = stream = decoded_stream(
-                opened, self.cache, number, self.suspect[number], self.spool, settings.salvage
-            )
-        return stream or StoredStream(self.source)
+        for depth in range(len(self.compression)):
+            stream = decoded(stream or self.source, depth)
+        stream = stream or StoredStream(self.source)
+        if not self.parts:
+            return stream
+        if not all(number is None or 0 <= number < len(names) for _start, _size, number in self.parts):
+            raise IndexDamagedError("the index lacks a stream within the archive")
+        streams = [stream]
+        for start, size, number in self.parts:
+            part = PartStream(stream, start, size)
+            streams.append(part if number is None else decoded(part, number))
+        return SpannedStream(streams)
 
     def _open_members(self, index: Index, settings: Settings) -> None:
         from rofuse_formats.archives import named  # where members are compressed by themselves

@@ -177,14 +177,20 @@ class Builder(Protocol):
 class ScanOptions:
     """What the user said about how to read an archive. A format ignores what is not its own."""
 
-    __slots__ = ("encoding", "ignore_zeros", "password")
+    __slots__ = ("encoding", "ignore_zeros", "password", "raw")
 
     def __init__(
-        self, *, ignore_zeros: bool = False, encoding: str | None = None, password: bytes | None = None
+        self,
+        *,
+        ignore_zeros: bool = False,
+        encoding: str | None = None,
+        password: bytes | None = None,
+        raw: bool = False,
     ) -> None:
         self.ignore_zeros = ignore_zeros  # tar: go on after an end-of-archive mark (concatenated archives)
         self.encoding = encoding  # zip: the code page of names that do not say
         self.password = password  # zip: of encrypted members
+        self.raw = raw  # deb, rpm: the members as they are, not what they hold
 
 
 class Members(Protocol):
@@ -258,6 +264,39 @@ class RandomFormat(Protocol):
         ...
 
     def scan_at_random(self, source: Source, builder: Builder, options: ScanOptions, /) -> None:
+        """As ``Format.scan``."""
+        ...
+
+
+class Part(NamedTuple):
+    """A stretch of an archive that is an archive of its own, perhaps compressed."""
+
+    name: bytes
+    """What it is called in messages, and whose ending may tell its compression: ``data.tar.xz``."""
+    start: int
+    """Where it lies in the source."""
+    size: int
+    """Bytes, as the archive says it."""
+
+
+class Insides(Protocol):
+    """Describes archives that lie within an archive, one at a time, and remembers how to read what is in them."""
+
+    def describe(self, part: Part, below: bytes, kind: Format | None = None, /) -> bool:
+        """Describes what ``part`` holds, decoded first where it is compressed. ``below`` is put before every path
+        (``b"data/"``). ``kind``: what it is; without, whatever of the known formats that are read front to back.
+        Returns whether it is that. What is wrong inside is noted; raises OSError, LimitError, UnsupportedError."""
+        ...
+
+
+@runtime_checkable
+class NestedFormat(RandomFormat, Protocol):
+    """An archive format whose members are archives in turn, and are shown as what those hold. ``scan_at_random``
+    describes the members as they are, for who asks for that."""
+
+    def scan_nested(
+        self, source: Source, builder: Builder, options: ScanOptions, insides: Insides, /
+    ) -> None:
         """As ``Format.scan``."""
         ...
 

@@ -3,7 +3,7 @@
 Layout (little-endian): magic, version, number of sections; a table of (tag, offset, bytes, CRC-32) for each section;
 CRC-32 of all that; then the sections, each aligned to 64 bytes. Sections: ``META`` (JSON: the source's fingerprint, the
 options, the format, the codecs, the report), ``IMAGE`` (``image.layout``), ``SEEK0``, ``SEEK1``... (each codec's seek
-index, outermost first).
+index, outermost first, then those of the archives within the archive).
 
 Rules
 - Written whole, to a descriptor that nobody else reads yet; never changed afterwards.
@@ -81,7 +81,7 @@ class Index:
             raise IndexDamagedError(f"the index lacks its description: {error}") from error
         self.digest = hashlib.sha256(view[: _head_size(view)]).digest()
         """Tells it from any other: of the checksums of all its sections."""
-        self.seeks = [sections[tag] for tag in sorted(sections) if tag.startswith(b"SEEK")]
+        self.seeks = [section for tag, section in sections.items() if tag.startswith(b"SEEK")]  # as written
 
     def secrecy(self, word: str) -> bool:
         """Whether its report says that it ``holds_secrets``, or ``lacks_secrets``."""

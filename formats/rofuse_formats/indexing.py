@@ -11,19 +11,20 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from rofuse_formats import index as index_file
-from rofuse_formats.archives import formats
 from rofuse_formats.cache import fingerprint
-from rofuse_formats.codecs import Codec, FirstPass, codecs
-from rofuse_formats.entry import AnyFormat, RandomFormat
+from rofuse_formats.codecs import Codec, FirstPass
+from rofuse_formats.detect import HEAD, TAIL, archive_ending, archive_of, codec_of
+from rofuse_formats.entry import AnyFormat, NestedFormat, RandomFormat
 from rofuse_formats.errors import DamagedError, UnknownFormatError
 from rofuse_formats.image import layout
 from rofuse_formats.image.builder import ImageBuilder
 from rofuse_formats.image.reader import Image
 from rofuse_formats.limits import MIB
-from rofuse_formats.readers import DecodedReader, SourceReader
+from rofuse_formats.passes import Passes
+from rofuse_formats.readers import SourceReader, Watched
 from rofuse_formats.report import Report
 from rofuse_formats.settings import Settings
 from rofuse_formats.source import Source, StoredSource, files_of, starts_of
@@ -31,8 +32,9 @@ from rofuse_formats.spool import Spool, Writer
 from rofuse_formats.spool_file import SpoolFile
 from rofuse_formats.streams import BlockCache, decoded_stream
 
-HEAD = 1 << 16
-TAIL = 66 << 10
+if TYPE_CHECKING:
+    from rofuse_formats.nesting import Nested
+
 _MOST_CODECS = 4
 LONE_FILE = "file"  # the format of a compressed stream that holds no archive
 
@@ -62,24 +64,28 @@ def write_index(
     if settings.strict and builder.report.damage:
         raise DamagedError(*builder.report.damage[0])
     image = builder.finish()
-    if indexing.suspect and indexing.suspect[-1]:
+    suspect = indexing.untrusted()
+    if suspect:
         image = [b"".join(bytes(piece) for piece in image)]
-        tell_untrusted(builder.report, Image(memoryview(image[0])), indexing.suspect[-1])
+        tell_untrusted(builder.report, Image(memoryview(image[0])), suspect)
     for line in _of_writer(indexing.writer):
         builder.report.warn(line)
+    passes = indexing.passes
     meta = {
         "source": state,
         "place": os.path.realpath(os.fsdecode(source.path)) if source.named else None,
         "options": settings.lasting(),
         "format": name,
-        "codecs": indexing.codecs,
-        "frames": indexing.frames,
-        "suspect": indexing.suspect,
+        "codecs": passes.codecs,
+        "frames": passes.frames,
+        "suspect": passes.suspect,
+        "outer": indexing.outer,
+        "parts": indexing.nested.parts if indexing.nested else [],
         "spool": spooled,
         "unspooled": indexing.writer.refused if spool is None else 0,
         "report": builder.report.to_json(),
     }
-    index_file.write(fd, meta, image, indexing.seeks)
+    index_file.write(fd, meta, image, passes.seeks)
 
 
 def _of_writer(writer: Writer) -> Iterator[str]:
@@ -124,17 +130,16 @@ def _state_now(source: StoredSource) -> dict[str, Any]:
 
 
 class _Indexing:
-    """One indexing. The lists are by stream, outermost first."""
+    """One indexing. ``outer``: how many compressions are around the archive; ``nested``: what of archives in it."""
 
     def __init__(
         self, source: StoredSource, settings: Settings, progress: Progress, spool: SpoolFile | None
     ) -> None:
         self.source, self.settings, self.progress, self.spool = source, settings, progress, spool
-        self.codecs: list[str] = []
-        self.seeks: list[bytes] = []
-        self.frames: list[int] = []
-        self.suspect: list[list[tuple[int, int]]] = []
         self.writer = Writer(spool)
+        self.passes = Passes(settings.limits, self.writer)
+        self.outer = 0
+        self.nested: Nested | None = None
         self._names = [source.name]
         status = source.status
         mtime = divmod(status.st_mtime_ns, 1_000_000_000)
@@ -148,8 +153,8 @@ class _Indexing:
         cache = BlockCache()
         for depth in range(_MOST_CODECS):
             head = source.pread(HEAD, 0)
-            archive = _recognise(formats(), head)
-            codec = self._codec_of(head) if archive is None else None  # without need, none is imported
+            archive = archive_of(head)
+            codec = None if archive else codec_of(head, self._names[-1])  # without need, none is imported
             if codec is None:
                 return self._scan_plain(source, archive)
             found = self._scan_decoded(source, codec)
@@ -160,56 +165,52 @@ class _Indexing:
                 return self._scan_at_random(source, found)
         raise UnknownFormatError(f"is compressed more than {_MOST_CODECS} times over")
 
-    def _codec_of(self, head: bytes) -> Codec | None:
-        """The compression of what is called as the last of ``_names`` and starts with ``head``."""
-        name = self._names[-1].lower()
-        asked = {
-            key: codec
-            for key, codec in codecs().items()
-            if codec.magic or name.endswith(tuple(codec.suffixes))
-        }
-        return _recognise(asked, head)
-
     def _decoded_again(self, source: Source, codec: Codec, depth: int, cache: BlockCache) -> Source:
         """What the stream just read holds, to be read as a source of its own."""
-        stream = codec.open(source, self.seeks[depth], self.settings.limits)
+        stream = codec.open(source, self.passes.seeks[depth], self.settings.limits)
         known = self.writer.finish()
         kept = Spool(os.dup(self.spool.fd), known) if known and self.spool else None
-        return decoded_stream(stream, cache, depth, self.suspect[depth], kept, self.settings.salvage)
+        return decoded_stream(stream, cache, depth, self.passes.suspect[depth], kept, self.settings.salvage)
 
     def _scan_plain(self, source: Source, archive: AnyFormat | None) -> str:
-        archive = archive or _recognise_end(source.pread(TAIL, max(0, source.size - TAIL)))
+        archive = archive or archive_ending(source.pread(TAIL, max(0, source.size - TAIL)))
         if archive is None:
             raise UnknownFormatError("is no archive of a format known here")
         if isinstance(archive, RandomFormat):
             return self._scan_at_random(source, archive)
-        reader = _Watched(SourceReader(source), source.size, self.progress)
+        reader = Watched(SourceReader(source), lambda done: self.progress(done, source.size))
         archive.scan(reader, self.builder, self.settings.scan)
         return archive.name
 
     def _scan_at_random(self, source: Source, archive: RandomFormat) -> str:
-        archive.scan_at_random(_WatchedSource(source, self.progress), self.builder, self.settings.scan)
+        options, watched = self.settings.scan, _WatchedSource(source, self.progress)
+        if isinstance(archive, NestedFormat) and not options.raw:
+            from rofuse_formats.nesting import Nested  # hardly any archive holds others
+
+            self.nested = Nested(
+                source, self.builder, self.passes, options, lambda done: self.progress(done, source.size)
+            )
+            archive.scan_nested(watched, self.builder, options, self.nested)
+        else:
+            archive.scan_at_random(watched, self.builder, options)
         return archive.name
 
     def _scan_decoded(self, source: Source, codec: Codec) -> str | RandomFormat | None:
         """One pass over a compressed stream. Returns the name of the format in it; or what of it is to be read again:
         the format of an archive that must be read at random, or None for a further compression."""
-        first_pass = codec.first_pass(source, self.settings.limits)
-        reader = DecodedReader(_Kept(first_pass, self.writer, len(self.codecs)))
-        try:
-            watched = _Watched(reader, source.size, self.progress)
+        self.outer += 1
+        with self.passes.begin(codec, source) as decoding:
+            watched = Watched(decoding.reader, lambda done: self.progress(done, source.size))
             head = watched.window(0, HEAD)[0][:HEAD]
-            archive = _recognise(formats(), head)
+            archive = archive_of(head)
             if archive is not None and not isinstance(archive, RandomFormat):
                 archive.scan(watched, self.builder, self.settings.scan)
-            size = reader.drain(lambda: self.progress(reader.position, source.size))
-        finally:
-            reader.close()
-        self._finish_pass(codec, first_pass, size)
-        self._names.append(_decoded_name(self._names[-1], codec, first_pass.name))
-        if archive is None and self._codec_of(head) is not None:
+            size = decoding.finish(lambda done: self.progress(done, source.size))
+        self._tell_of(decoding.known, size)
+        self._names.append(_decoded_name(self._names[-1], codec, decoding.known.name))
+        if archive is None and codec_of(head, self._names[-1]) is not None:
             return None
-        archive = archive or _recognise_end(reader.tail(TAIL))
+        archive = archive or archive_ending(decoding.reader.tail(TAIL))
         if isinstance(archive, RandomFormat):
             return archive
         if archive is not None:
@@ -217,17 +218,18 @@ class _Indexing:
         self._add_lone_file(size)
         return LONE_FILE
 
-    def _finish_pass(self, codec: Codec, first_pass: FirstPass, size: int) -> None:
+    def _tell_of(self, first_pass: FirstPass, size: int) -> None:
         if first_pass.damages and not size:
             raise first_pass.damages[0]
         for damage in first_pass.damages:
             self.builder.damaged(str(damage), size)
         for warning in first_pass.warnings:
             self.builder.warn(warning)
-        self.suspect.append(first_pass.suspect)
-        self.codecs.append(codec.name)
-        self.seeks.append(first_pass.index())
-        self.frames.append(first_pass.frames)
+
+    def untrusted(self) -> list[tuple[int, int]]:
+        """Where what failed its check lies, in the bytes that files are read from."""
+        found = [*self.passes.suspect[self.outer - 1]] if self.outer else []
+        return found + (self.nested.suspect() if self.nested else [])
 
     def _add_lone_file(self, size: int) -> None:
         status = self.source.status
@@ -235,25 +237,6 @@ class _Indexing:
         seconds, nanoseconds = divmod(status.st_mtime_ns, 1_000_000_000)
         mode = stat.S_IFREG | status.st_mode & 0o666
         self.builder.add(self._names[-1] or b"data", mode, owner, size, seconds, nanoseconds, 0)
-
-
-class _Kept:
-    """A first pass whose unseekable chunks are kept on their way."""
-
-    def __init__(self, first_pass: FirstPass, writer: Writer, stream: int) -> None:
-        self._pass, self._writer, self._stream = first_pass, writer, stream
-
-    @property
-    def consumed(self) -> int:
-        return self._pass.consumed
-
-    def __iter__(self) -> Iterator[bytes]:
-        offset = 0
-        for chunk in self._pass:
-            if self._pass.unseekable or self._pass.slow:
-                self._writer.add(self._stream, offset, chunk, needed=self._pass.unseekable)
-            offset += len(chunk)
-            yield chunk
 
 
 def _decoded_name(name: bytes, codec: Codec, told: bytes) -> bytes:
@@ -265,41 +248,6 @@ def _decoded_name(name: bytes, codec: Codec, told: bytes) -> bytes:
         if name.lower().endswith(suffix.lower()) and len(name) > len(suffix):
             return name[: -len(suffix)] + instead
     return name
-
-
-class _Recognising(Protocol):
-    def recognise(self, head: bytes, /) -> bool: ...
-
-
-_Candidate = TypeVar("_Candidate", bound=_Recognising)
-
-
-def _recognise(candidates: dict[str, _Candidate], head: bytes) -> _Candidate | None:
-    return next((candidate for candidate in candidates.values() if candidate.recognise(head)), None)
-
-
-def _recognise_end(tail: bytes) -> RandomFormat | None:
-    candidates = (archive for archive in formats().values() if isinstance(archive, RandomFormat))
-    return next((archive for archive in candidates if archive.recognise_end(tail)), None)
-
-
-class _Watched:
-    """A Reader that tells how far it got whenever it had to fetch."""
-
-    def __init__(self, reader: SourceReader | DecodedReader, total: int, progress: Progress) -> None:
-        self._reader, self._total, self._progress, self._told = reader, total, progress, -1
-
-    @property
-    def end(self) -> int | None:
-        return self._reader.end
-
-    def window(self, position: int, need: int, /) -> tuple[bytes, int]:
-        found = self._reader.window(position, need)
-        done = self._reader.position
-        if done != self._told:
-            self._told = done
-            self._progress(done, self._total)
-        return found
 
 
 class _WatchedSource:

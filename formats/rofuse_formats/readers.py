@@ -44,6 +44,25 @@ class SourceReader:
         return self._buffer, self._base
 
 
+class Watched:
+    """A Reader that tells how far it got whenever it had to fetch: ``tell`` is given its ``position``."""
+
+    def __init__(self, reader: SourceReader | DecodedReader, tell: Callable[[int], None]) -> None:
+        self._reader, self._tell, self._told = reader, tell, -1
+
+    @property
+    def end(self) -> int | None:
+        return self._reader.end
+
+    def window(self, position: int, need: int, /) -> tuple[bytes, int]:
+        found = self._reader.window(position, need)
+        done = self._reader.position
+        if done != self._told:
+            self._told = done
+            self._tell(done)
+        return found
+
+
 class Chunks(Protocol):
     """The part of a codec's FirstPass that is asked for here."""
 
@@ -62,6 +81,7 @@ class DecodedReader:
         self._pass = first_pass
         self._chunks: queue.Queue[bytes | BaseException | None] = queue.Queue(AHEAD)
         self._stopped = False
+        self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._decode, name="first-pass", daemon=True)
         self._thread.start()
 
@@ -109,6 +129,8 @@ class DecodedReader:
         self._thread.join()
 
     def _next(self) -> bytes | None:
+        if self._failure is not None:
+            raise self._failure
         if self.end is not None:
             return None
         chunk = self._chunks.get()
@@ -116,6 +138,7 @@ class DecodedReader:
             self.end = self._base + len(self._buffer)
             return None
         if isinstance(chunk, BaseException):
+            self._failure = chunk  # nothing follows it, however often it is asked for
             raise chunk
         return chunk
 

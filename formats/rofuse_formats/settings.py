@@ -31,4 +31,5 @@ class Settings:
 
     def lasting(self) -> dict[str, Any]:
         """What of it an index depends on."""
-        return {"ignore_zeros": self.scan.ignore_zeros, "encoding": self.scan.encoding}
+        scan = self.scan
+        return {"ignore_zeros": scan.ignore_zeros, "encoding": scan.encoding, "raw": scan.raw}

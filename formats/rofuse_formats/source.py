@@ -150,6 +150,18 @@ class JoinedSource:
             file.close()
 
 
+class SourcePart:
+    """Bytes [start, start+size) of a source as one of its own: fewer, where the source ends before."""
+
+    def __init__(self, source: Source, start: int, size: int) -> None:
+        self.size = max(0, min(size, source.size - start))
+        self._source, self._start = source, start
+
+    def pread(self, size: int, offset: int, /) -> bytes:
+        size = min(size, self.size - offset)
+        return self._source.pread(size, self._start + offset) if size > 0 else b""
+
+
 def starts(sizes: Iterable[int]) -> list[int]:
     """Where each of things of these sizes begins that lie one behind the other; and where they end."""
     return [0, *accumulate(sizes)]

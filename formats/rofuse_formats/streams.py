@@ -26,10 +26,11 @@ from typing import Protocol
 
 from rofuse_formats.codecs import Cursor, SeekableStream
 from rofuse_formats.errors import DamagedError
+from rofuse_formats.image import layout
 from rofuse_formats.limits import MIB
 from rofuse_formats.mapped import MappedFile
 from rofuse_formats.patches import Patch, Zeros, patched
-from rofuse_formats.source import StoredSource, runs
+from rofuse_formats.source import SourcePart, StoredSource, runs
 from rofuse_formats.spool import Spool
 
 BLOCK = 1 << 17
@@ -74,6 +75,45 @@ class StoredStream:
 
     def is_at_hand(self, offset: int, size: int, /) -> bool:
         return True
+
+
+class PartStream(SourcePart):
+    """A stretch of a stream as one of its own."""
+
+    def __init__(self, stream: Stream, start: int, size: int) -> None:
+        super().__init__(stream, start, size)
+        self._stream, self._start = stream, start
+
+    def read(self, offset: int, size: int, /) -> list[memoryview]:
+        size = min(size, self.size - offset)
+        return self._stream.read(self._start + offset, size) if size > 0 else []
+
+    def is_at_hand(self, offset: int, size: int, /) -> bool:
+        return self._stream.is_at_hand(self._start + offset, size)
+
+
+class SpannedStream:
+    """Several streams as one, each at an address of its own (``layout.SPAN``): none of them can be read as if it went
+    on in the next, wherever an archive claims that its files end."""
+
+    def __init__(self, streams: Sequence[Stream]) -> None:
+        self.size = len(streams) << layout.SPAN_SHIFT
+        self._streams = streams
+
+    def read(self, offset: int, size: int, /) -> list[memoryview]:
+        if offset >= self.size:
+            return []
+        return self._streams[offset >> layout.SPAN_SHIFT].read(offset & layout.SPAN - 1, size)
+
+    def pread(self, size: int, offset: int, /) -> bytes:
+        if offset >= self.size:
+            return b""
+        return self._streams[offset >> layout.SPAN_SHIFT].pread(size, offset & layout.SPAN - 1)
+
+    def is_at_hand(self, offset: int, size: int, /) -> bool:
+        if offset >= self.size:
+            return True
+        return self._streams[offset >> layout.SPAN_SHIFT].is_at_hand(offset & layout.SPAN - 1, size)
 
 
 class BlockCache:

@@ -2,7 +2,8 @@
 
 Strategy
 The archive was indexed just now, so the checks of its compression have all been made: a file is bad where it lies in
-what failed them, or behind where the archive ends. What is not compressed is read, for a disk may have gone bad.
+what failed them, or behind where the archive ends. What is not compressed is read, for a disk may have gone bad; so is
+what lies in archives within the archive.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def verify(archive: Archive) -> Iterator[Finding]:
 
 def _file(archive: Archive, node: int) -> tuple[str, int | None]:
     """What is wrong with a file and where, or ``("", None)``."""
-    if archive.compression and not archive.image.has_members:
+    if archive.compression and not archive.image.has_members and not archive.parts:
         return _known_damage(archive, node)
     size, offset = archive.image.size[node - 1], 0
     try:

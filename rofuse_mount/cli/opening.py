@@ -128,7 +128,7 @@ def _spooled(archive: Archive) -> list[str]:
 
 def _slower(index: Index) -> list[str]:
     """What would have made the index faster."""
-    missing = ((name, faster_library(name)) for name in index.meta["codecs"])
+    missing = ((name, faster_library(name)) for name in dict.fromkeys(index.meta["codecs"]))
     return [
         f"{name} would be decoded faster with the package {package}" for name, package in missing if package
     ]

@@ -67,6 +67,7 @@ def source_options(function: _Function) -> _Function:
     for option in reversed(
         (
             click.option("--strict", is_flag=True, help="Refuse an archive that is damaged anywhere."),
+            click.option("--raw", is_flag=True, help="deb, rpm: show the members, not what they hold."),
             click.option("--ignore-zeros", is_flag=True, help="tar: go on behind an end-of-archive mark."),
             click.option(
                 "--encoding",
@@ -131,7 +132,12 @@ def settings(options: dict[str, Any]) -> Settings:
     limits = Limits(max_window=options["max_window"], max_entries=options["max_entries"])
     password = options["password_file"] if options["password_file"] is not None else options["password"]
     return Settings(
-        ScanOptions(ignore_zeros=options["ignore_zeros"], encoding=options["encoding"], password=password),
+        ScanOptions(
+            ignore_zeros=options["ignore_zeros"],
+            encoding=options["encoding"],
+            password=password,
+            raw=options["raw"],
+        ),
         limits,
         strict=options["strict"],
         spool=not options["no_spool"],

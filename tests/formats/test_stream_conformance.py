@@ -15,8 +15,8 @@ import pytest
 
 import rofuse_formats
 from rofuse_formats.codecs import codecs
+from rofuse_formats.detect import HEAD
 from rofuse_formats.errors import FormatError, TruncatedError, UnknownFormatError
-from rofuse_formats.indexing import HEAD
 from rofuse_formats.streams import BlockCache, DecodedStream
 from testdata.streams.expected import FOLDER
 from testdata.streams.makers import UNFRAMED

@@ -236,7 +236,8 @@ def test_a_file_in_very_many_pieces_is_one_answer(tmp_path: Path) -> None:
     extents = builder.extents([Extent(1000 * i, 10, 7 * i) for i in range(count)])
     builder.add(b"f", stat.S_IFREG | 0o644, builder.owner(0, 0), 1000 * count, 0, 0, extents)
     fd = os.memfd_create("index")
-    meta = {"format": "x", "codecs": [], "frames": [], "suspect": [], "report": builder.report.to_json()}
+    meta = {"format": "x", "codecs": [], "frames": [], "suspect": [], "outer": 0, "parts": []}
+    meta["report"] = builder.report.to_json()
     index.write(fd, meta, builder.finish(), [])
     archive = Archive(FileSource(path), index.Index(fd), Settings())
     os.close(fd)

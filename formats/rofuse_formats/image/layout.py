@@ -89,10 +89,17 @@ HAS_ATIME, HAS_CTIME, HAS_BTIME = 1, 2, 4
 
 # The two top bits of a regular file's data word say what the rest is.
 DATA_SHIFT = 62
-DATA_OFFSET = 0  # offset in stream 0
+DATA_OFFSET = 0  # offset in stream 0, see SPAN
 DATA_PIECES = 1  # row of the files in pieces
 DATA_MEMBER = 2  # row of the members that are compressed by themselves
 DATA_MASK = (1 << DATA_SHIFT) - 1
+
+# Where archives lie within an archive, stream 0 is all that files are read from, each at an address of its own: what
+# the archive is read from at 0, the first archive within it at SPAN, the next at 2 * SPAN; at NOWHERE nothing, ever.
+SPAN_SHIFT = 56
+SPAN = 1 << SPAN_SHIFT
+MOST_SPANS = 1 << DATA_SHIFT - SPAN_SHIFT
+NOWHERE = (MOST_SPANS - 1) << SPAN_SHIFT
 
 MEMBER_STREAM = (1 << 32) - 1  # the stream of the one extent that such a member is
 ROOT = 1
