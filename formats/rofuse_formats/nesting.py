@@ -74,8 +74,8 @@ class Nested:
         head = source.pread(HEAD, 0)
         archive = _archive_of(head, kind)
         if archive is not None:
-            self._scan(archive, SourceReader(source), part, builder)
             self.parts[-1] = part.start, source.size, None
+            self._scan(archive, SourceReader(source), part, builder)
             return True
         codec = codec_of(head, part.name)
         return codec is not None and self._describe_decoded(codec, part, source, builder, kind)

@@ -18,10 +18,18 @@ from rofuse_formats import Archive, Settings, index
 from rofuse_formats.codecs import Cursor
 from rofuse_formats.entry import Extent
 from rofuse_formats.errors import DamagedError
+from rofuse_formats.image import layout
 from rofuse_formats.image.builder import ImageBuilder
 from rofuse_formats.readers import DecodedReader, SourceReader
 from rofuse_formats.source import FileSource
-from rofuse_formats.streams import BLOCK, BlockCache, DecodedStream, StoredStream
+from rofuse_formats.streams import (
+    BLOCK,
+    BlockCache,
+    DecodedStream,
+    PartStream,
+    SpannedStream,
+    StoredStream,
+)
 
 BYTES = random.Random(1).randbytes(40 * BLOCK + 777)
 
@@ -287,3 +295,18 @@ def test_nobody_overtakes_the_cursor_that_makes_points() -> None:
     stream.read(BLOCK, BLOCK)
     first.join()
     assert growing.made == 1
+
+
+def test_spanned_streams_do_not_go_on_in_one_another(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(BYTES)
+    stored = StoredStream(FileSource(path))
+    stream = SpannedStream([stored, PartStream(stored, 100, 50), PartStream(stored, len(BYTES) - 10, 50)])
+    for span, data in enumerate((BYTES, BYTES[100:150], BYTES[-10:])):
+        base = span << layout.SPAN_SHIFT
+        for offset, size in ((0, 20), (40, 20), (49, 1), (50, 1), (len(data) - 5, 100), (len(data), 9)):
+            assert b"".join(stream.read(base + offset, size)) == data[offset : offset + size]
+            assert stream.pread(size, base + offset) == data[offset : offset + size]
+        assert stream.read(base + layout.SPAN - 1, 2) == []
+    for nowhere in (layout.NOWHERE, layout.NOWHERE + layout.SPAN, 3 << layout.SPAN_SHIFT):
+        assert stream.read(nowhere, 1) == [] and stream.pread(1, nowhere) == b""

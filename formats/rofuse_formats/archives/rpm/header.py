@@ -37,7 +37,7 @@ class Header:
             raise DamagedError(f"the {what} claims {entries} entries and {stored} bytes", start)
         table_size = entries * _ENTRY.size
         self.start = start
-        self.end = start + _INTRO.size + table_size + stored
+        self.end: int = start + _INTRO.size + table_size + stored
         if self.end > source.size:
             raise DamagedError(f"the package is cut at byte {source.size}, in its {what}", source.size)
         self._source, self._store_at = source, start + _INTRO.size + table_size

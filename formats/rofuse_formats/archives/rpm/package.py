@@ -22,7 +22,7 @@ class Package:
     """Raises DamagedError where its headers do not say where the payload is."""
 
     def __init__(self, source: Source, builder: Builder) -> None:
-        self._builder = builder
+        self._source, self._builder = source, builder
         self._signature = Header(source, _LEAD_SIZE, "signature header")
         start = self._signature.end + -self._signature.end % _ALIGNMENT
         self._header = Header(source, start, "header")
@@ -59,7 +59,9 @@ class Package:
     def _ending(self) -> bytes:
         try:
             kind = self._header.text(_PAYLOADFORMAT)
-            compressor = self._header.text(_PAYLOADCOMPRESSOR) or b"gzip"  # what there was before it was told
+            compressor = self._header.text(_PAYLOADCOMPRESSOR)
         except DamagedError:
             return b""
+        if not compressor and self._source.pread(2, self._header.end) == b"\x1f\x8b":
+            compressor = b"gzip"  # as all were, before it was told
         return b"." + (kind if kind in _FORMATS else _FORMATS[0]) + _ENDINGS.get(compressor, b"")

@@ -76,6 +76,7 @@ class _Scan:
             tuple[int, ...], list[_Member]
         ] = {}  # names, for the data that comes with the last
         self._waiting_count = 0
+        self._damaged = False
         self._known: dict[tuple[int, ...], bytes] = {}  # one name of each file that has several
 
     def run(self) -> None:
@@ -86,7 +87,7 @@ class _Scan:
             except DamagedError as error:
                 found = self._search(position + 4)
                 passed = f"{found - position} bytes are passed over" if found >= 0 else "nothing follows"
-                self._builder.damaged(f"{error} at byte {position}: {passed}", position)
+                self._tell(f"{error} at byte {position}: {passed}", position)
                 position = found
                 continue
             if member is None:
@@ -189,8 +190,12 @@ class _Scan:
         self._waiting.setdefault(member.inode, []).append(member)
 
     def _release(self) -> None:
-        """Names whose data never came: of an empty file."""
+        """Names whose data never came: of an empty file, or of one whose data is lost."""
         for first, *others in self._waiting.values():
+            if self._damaged:
+                for name in (first, *others):
+                    self._builder.skipped(name.path, "a name of a file whose data is lost")
+                continue
             self._add(first)
             for name in others:
                 self._builder.hardlink(name.path, first.path)
@@ -205,7 +210,11 @@ class _Scan:
     # -- where no header is
 
     def _cut(self, position: int) -> None:
-        self._builder.damaged(f"the payload is cut at byte {position}, before its end mark", position)
+        self._tell(f"the payload is cut at byte {position}, before its end mark", position)
+
+    def _tell(self, message: str, position: int) -> None:
+        self._damaged = True
+        self._builder.damaged(message, position)
 
     def _search(self, position: int) -> int:
         """Where the next header is, from ``position``, a multiple of four, on; -1 where none is."""

@@ -1,0 +1,20 @@
+"""rpm: see ``_nested``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rofuse_formats.archives.rpm import FORMAT
+from tests.fuzz.targets import _nested
+from tests.fuzz.targets._archives import paths
+
+MAX_LEN = 1 << 16
+
+
+def seeds() -> Iterator[bytes]:
+    for path in paths(".rpm", MAX_LEN):
+        yield path.read_bytes()
+
+
+def fuzz(data: bytes) -> None:
+    _nested.fuzz(FORMAT, data)
