@@ -15,6 +15,7 @@ import pytest
 
 from rofuse_formats import Archive, cache
 from rofuse_formats.archives.libarchive import decoding, process
+from rofuse_formats.archives.libarchive.keeping import Held
 from rofuse_formats.errors import DamagedError, LimitError
 from rofuse_formats.growing_spool import GrowingSpool
 from rofuse_formats.limits import MIB
@@ -249,6 +250,19 @@ def test_small_groups_stay_in_memory_and_then_go_to_the_spool(
     assert sum(spool._ends) - sum(spool._starts) == 4 * 40_000
     forbidden(monkeypatch)
     assert {name: content(archive, name.encode()) for name in tree} == tree
+
+
+def test_what_is_held_is_what_was_put_last_and_most_of_it() -> None:
+    held = Held(1000)
+    assert held.put(100, b"a" * 300) == []
+    assert held.put(100, b"a" * 400) == []  # a pass had to stop before
+    assert held.put(100, b"a" * 200) == []
+    assert held.get(100, 500) == b"a" * 400
+    assert held.get(100, 501) is None
+    assert held.get(99, 200) is None
+    assert held.put(500, b"b" * 601) == [(100, b"a" * 400)]
+    assert held.get(100, 101) is None
+    assert held.get(600, 1101) == b"b" * 501
 
 
 def decoding_of(archive: Archive, tree: dict[str, bytes]) -> decoding.Decoding:

@@ -36,8 +36,8 @@ from rofuse_formats.streams import BlockCache
 TRIES, TRIES_KILLED = 3, 20
 MOST_PASSES = 3
 """Helper processes at a time."""
-BATCH = 2 * MIB
-"""Bytes that are compressed and written together."""
+BATCH = MIB // 2
+"""Bytes that are compressed and written together: so few that the helper goes on meanwhile, for they fit on the way."""
 REMEMBERED = 8 * MIB
 """Bytes that a pass without a spool remembers."""
 _KEY = -1  # of pieces in the block cache
@@ -139,6 +139,8 @@ class Decoding:
             parts.append(memoryview(data)[start - piece.offset : end - len(rest) - piece.offset])
             start += len(parts[-1])
         parts.append(rest)
+        if start + len(rest) != end:
+            raise DamagedError("the spool lacks what it had")
         return parts[0] if len(parts) == 1 or (not rest and len(parts) == 2) else memoryview(b"".join(parts))
 
     # -- passes
@@ -190,6 +192,8 @@ class Decoding:
             self._finish(current)
         elif self.is_spooling():
             current.is_by_itself = True
+            if current.helper is not None:
+                current.helper.step_back(True)
             threading.Thread(target=self._go_on, args=(current,), name="members", daemon=True).start()
         else:
             with self._changed:
@@ -251,7 +255,11 @@ class Decoding:
         with self._changed:
             if self._is_closed:
                 raise OSError(EBADF, "the archive is closed")
-        return self._resting.take() or self._start()
+        found = self._resting.take()
+        if found is None:
+            return self._start()
+        found.step_back(False)
+        return found
 
     def _begin(self, current: Pass, start: int, end: int) -> None:
         if not 0 <= start <= current.wanted < end <= END:
@@ -279,7 +287,8 @@ class Decoding:
             current.position += len(data)
             current.deaths = 0
             self._changed.notify_all()
-        self._write(current, whole=False)
+        # The end is written at once: the mount may be over before the helper says that this was it.
+        self._write(current, whole=current.position >= current.end)
 
     def _pass_gap(self, current: Pass, at: int) -> None:
         """Nothing came up to ``at``, and that it would not was said."""
@@ -346,7 +355,7 @@ class Decoding:
             runs = [(current.first, bytes(current.bytes(current.first, current.position)))]
             if whole and not is_long:
                 runs = self._held.put(*runs[0])
-                current.parts = []
+                current.parts, current.first = [], current.position
             spool = self._keeping().spool() if runs else None
             if spool is None:
                 self._remember_less(current)

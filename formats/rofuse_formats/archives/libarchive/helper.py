@@ -21,7 +21,6 @@ import resource
 import select
 import signal
 import socket
-import sys
 import threading
 import time
 from typing import Any, NoReturn
@@ -30,14 +29,12 @@ from rofuse_formats import libarchive_ffi
 from rofuse_formats.archives.libarchive import groups, protocol
 from rofuse_formats.archives.libarchive.listing import Lister, linear_size
 from rofuse_formats.archives.libarchive.opened import Archive, Source, grant_time
-from rofuse_formats.archives.libarchive.protocol import Line
+from rofuse_formats.archives.libarchive.protocol import QueuedLine
 from rofuse_formats.errors import DamagedError, FormatError
 from rofuse_formats.limits import MIB
 
 MEMORY = 256 * MIB
 """Bytes of address space beside three windows: what the process has itself, and libarchive's buffers."""
-NICE = 5
-"""What nobody waits for yet should not keep others from their work."""
 _CHUNK = 1 << 18
 _HOLD = 0.005  # seconds that small files may wait for company on their way
 _RETRIES = 3
@@ -50,7 +47,7 @@ class _MismatchError(Exception):
 class Worker:
     """Does what it is told over ``line``."""
 
-    def __init__(self, line: Line, order: dict[str, Any]) -> None:
+    def __init__(self, line: QueuedLine, order: dict[str, Any]) -> None:
         self.line, self.order = line, order
         _name_library()
         ffi = libarchive_ffi.load_recent("reading this archive")
@@ -181,7 +178,7 @@ class Worker:
 class _Sender:
     """Tells decoded bytes in large messages. What was added last stays here until its entry has been checked."""
 
-    def __init__(self, line: Line, hold: float) -> None:
+    def __init__(self, line: QueuedLine, hold: float) -> None:
         self._line, self._hold = line, hold
         self._parts: list[bytes] = []
         self._start = self._size = 0
@@ -210,6 +207,8 @@ class _Sender:
     def flush(self) -> None:
         if self._parts:
             self._line.send(protocol.BYTES, self._start, 0, b"".join(self._parts))
+            if self._hold < 0:
+                self._line.wait()
         self._parts, self._size, self._sent = [], 0, time.monotonic()
 
 
@@ -224,7 +223,6 @@ def bound(order: dict[str, Any]) -> None:
         pages = int(file.read().split()[0])
     memory = pages * resource.getpagesize() + MEMORY + 3 * int(order["max_window"])
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    os.nice(NICE)
     for limit in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE):
         resource.setrlimit(limit, (0, 0))
     if order["kind"] == "mtree":  # names files of this machine, which are none of its business
@@ -254,7 +252,7 @@ def main(descriptor: int) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who asks
     connection = socket.socket(fileno=descriptor)
     threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
-    line = Line(connection)
+    line = QueuedLine(connection)
     try:
         try:
             worker = Worker(line, line.receive().json())
@@ -275,5 +273,5 @@ def main(descriptor: int) -> NoReturn:
             line.send_json(protocol.ERROR, ("SourceError", f"cannot be read: {error.strerror}"))
     except EOFError:
         pass
-    sys.stderr.flush()
+    line.wait()
     os._exit(0)

@@ -42,8 +42,12 @@ class Held:
     def put(self, start: int, data: bytes) -> list[tuple[int, bytes]]:
         """Holds a run; returns those that it takes the place of: where they begin, and their bytes."""
         dropped: list[tuple[int, bytes]] = []
-        if start in self._runs:
+        known = len(self._runs.get(start, b""))
+        if known >= len(data):
             return dropped
+        if known:  # some of it, of a pass that had to stop
+            del self._runs[start], self._starts[bisect_right(self._starts, start) - 1]
+            self._bytes -= known
         self._runs[start] = data
         insort(self._starts, start)
         self._bytes += len(data)

@@ -30,6 +30,8 @@ from rofuse_formats.source import Source, files_of
 SILENCE = 600
 """Seconds without a word after which a process is given up. One that is busy for nothing is ended earlier, by the
 time of the processor that it takes."""
+NICE = 5
+"""How far a process steps back that nobody waits for."""
 _CODE = """
 import sys
 sys.path[:0] = {path!r}
@@ -140,6 +142,13 @@ class Helper:
         if code == -signal.SIGXCPU:
             return "took too much time for nothing", False
         return f"was ended by signal {-code}", code in (-signal.SIGKILL, -signal.SIGTERM)
+
+    def step_back(self, back: bool) -> None:
+        """Whether nobody waits for what it does: then others' work goes first."""
+        try:
+            os.setpriority(os.PRIO_PROCESS, self.pid, NICE if back else 0)
+        except OSError:
+            pass  # it has ended; or what has stepped back may not step forward again, which takes a privilege
 
     def end(self) -> None:
         """Ends it, whoever waits for it. By any thread."""

@@ -13,7 +13,10 @@ Rules
 from __future__ import annotations
 
 import json
+import os
+import queue
 import socket
+import threading
 from collections import deque
 from struct import Struct
 from typing import Any, NamedTuple
@@ -21,6 +24,7 @@ from typing import Any, NamedTuple
 HEADER = Struct("<IIqq")
 LARGEST = 1 << 24
 _MOST_WAITING = 16
+_MOST_QUEUED = 16
 
 # to the helper
 OPEN, LIST, DATA, CONTENT = 1, 2, 3, 4
@@ -130,3 +134,28 @@ class Line:
 
     def close(self) -> None:
         self.socket.close()
+
+
+class QueuedLine(Line):
+    """What is said goes on its way by a thread: who decodes need not wait until it is heard."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        super().__init__(connection)
+        self._queue: queue.Queue[tuple[int, int, int, bytes | memoryview]] = queue.Queue(_MOST_QUEUED)
+        threading.Thread(target=self._send_on, daemon=True).start()
+
+    def send(self, kind: int, a: int = 0, b: int = 0, body: bytes | memoryview = b"") -> None:
+        self._queue.put((kind, a, b, body))
+
+    def wait(self) -> None:
+        """Until all is said."""
+        self._queue.join()
+
+    def _send_on(self) -> None:
+        while True:
+            kind, a, b, body = self._queue.get()
+            try:
+                super().send(kind, a, b, body)
+            except (EOFError, OSError):
+                os._exit(0)  # nobody listens any more
+            self._queue.task_done()
