@@ -2,12 +2,11 @@
 
 Strategy
 Every thread runs one loop over the same descriptor, with a buffer of its own; the kernel wakes one of them for each
-request. The first runs alone until INIT is answered, as nothing else may be answered before; then the others start.
-The thread that called ``serve`` serves nothing: it waits on a pipe that tells it of readiness, of signals and of the
-end, so it can run callbacks and end the mount while requests go on, and always returns.
+request, unless they take ``turns``. The first runs alone until INIT is answered, as nothing else may be answered
+before; then the others start. The thread that called ``serve`` serves nothing: it waits on a pipe that tells it of
+readiness, of signals and of the end, so it can run callbacks and end the mount while requests go on, and always returns.
 
 Rules
-- Threads wait at the descriptor together, or take turns there (``turns``) where the filesystem says what is quick.
 - Every request is answered. What the engine lets through (no memory, an interrupt) is answered EIO and logged.
 - The end is the kernel's: ``unmount`` takes the mount off, the threads read the end and leave. None is interrupted.
 - The process that serves never touches its own mount: a thread that did would wait for another one, or for itself.
@@ -30,7 +29,7 @@ from rofuse_mount.engine import Engine
 from rofuse_mount.filesystem import Filesystem
 from rofuse_mount.mounting.ending import Ending
 from rofuse_mount.records import Buffer, MountOptions
-from rofuse_mount.turns import SaysWhatIsQuick, in_turn
+from rofuse_mount.turns import taking_turns
 
 if TYPE_CHECKING:
     from logging import Logger
@@ -261,9 +260,7 @@ class Server:
             requests = self.device.requests(buffer)
             if self._post is not None:
                 requests = self._post.watch(requests, buffer, self.device.refuse)
-            filesystem = self.engine.filesystem
-            if isinstance(filesystem, SaysWhatIsQuick):
-                requests = in_turn(requests, self._turn, filesystem.is_quick)
+            requests = taking_turns(requests, self._turn, self.engine.filesystem)
             if not first:
                 self._answer_all(requests, table)
             elif self._introduce(requests, table):
