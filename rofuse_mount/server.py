@@ -4,7 +4,7 @@ Strategy
 Every thread runs one loop over the same descriptor, with a buffer of its own; the kernel wakes one of them for each
 request, unless they take ``turns``. The first runs alone until INIT is answered, as nothing else may be answered
 before; then the others start. The thread that called ``serve`` serves nothing: it waits on a pipe that tells it of
-readiness, of signals and of the end, so it can run callbacks and end the mount while requests go on, and always returns.
+readiness, signals and the end, so it can run callbacks and end the mount while requests go on, and always returns.
 
 Rules
 - Every request is answered. What the engine lets through (no memory, an interrupt) is answered EIO and logged.
