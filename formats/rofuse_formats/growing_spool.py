@@ -30,8 +30,8 @@ from collections.abc import Callable
 from struct import Struct
 from typing import NamedTuple
 
-from rofuse_formats.errors import DamagedError, IndexDamagedError
-from rofuse_formats.spool import LEVEL, PIECE
+from rofuse_formats.errors import IndexDamagedError
+from rofuse_formats.spool import LEVEL, PIECE, unpacked
 
 MAGIC = b"ROgrow\0\1"
 _HEAD = Struct("<8s32sI")
@@ -162,20 +162,7 @@ class GrowingSpool:
 
     def load(self, piece: Piece) -> bytes:
         """The bytes of a piece. By any number of threads. Raises DamagedError, OSError."""
-        data = os.pread(self.fd, piece.packed, piece.at)
-        if len(data) == piece.packed and zlib.crc32(data) == piece.checksum:
-            if piece.packed == piece.size:
-                return data
-            import zstandard
-
-            try:
-                if zstandard.get_frame_parameters(data).content_size == piece.size:
-                    return zstandard.ZstdDecompressor().decompress(data)
-            except zstandard.ZstdError:
-                pass
-        raise DamagedError(
-            "the spool is damaged; 'rofuse-mount cache clear' and mounting again make a new one"
-        )
+        return unpacked(os.pread(self.fd, piece.packed, piece.at), piece.packed, piece.size, piece.checksum)
 
     # -- writing
 

@@ -256,21 +256,22 @@ class Spool:
         return data if not start and size >= len(data) else data[start : start + size]
 
     def _piece(self, piece: _Piece) -> bytes:
-        import zstandard
+        return unpacked(os.pread(self.fd, piece.packed, piece.at), piece.packed, piece.size, piece.checksum)
 
-        data = os.pread(self.fd, piece.packed, piece.at)
-        if len(data) != piece.packed or crc32(data) != piece.checksum:
-            raise DamagedError(
-                "the spool is damaged; 'rofuse-mount cache clear' and mounting again make a new one"
-            )
-        if piece.packed == piece.size:
+
+def unpacked(data: bytes, packed: int, size: int, checksum: int) -> bytes:
+    """The ``size`` bytes of a piece, given the ``packed`` ones that are stored. Raises DamagedError."""
+    import zstandard
+
+    if len(data) == packed and crc32(data) == checksum:
+        if packed == size:
             return data
         try:
-            if zstandard.get_frame_parameters(data).content_size == piece.size:
+            if zstandard.get_frame_parameters(data).content_size == size:
                 return zstandard.ZstdDecompressor().decompress(data)
-        except zstandard.ZstdError as error:
-            raise DamagedError(f"the spool cannot be decoded: {error}") from error
-        raise DamagedError("the spool has a piece of another size")
+        except zstandard.ZstdError:
+            pass  # told as any other damage
+    raise DamagedError("the spool is damaged; 'rofuse-mount cache clear' and mounting again make a new one")
 
 
 class _Run:

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -108,8 +108,9 @@ def test_blocks_that_are_larger_than_the_ring(monkeypatch: pytest.MonkeyPatch) -
 def test_a_pass_that_is_left_early() -> None:
     first_pass, _process = started()
     chunks = first_pass.__iter__()
+    assert isinstance(chunks, Generator)
     next(chunks)
-    chunks.close()  # type: ignore[attr-defined]
+    chunks.close()
 
 
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
