@@ -102,7 +102,7 @@ class Stretch:
         return DamagedError(f"zstd data is damaged before offset {place}: {reason}", place)
 
 
-def formatted_dictionary(data: bytes) -> zstandard.ZstdCompressionDict:
+def formatted_dictionary(data: bytes | bytearray) -> zstandard.ZstdCompressionDict:
     """``data`` for use as the dictionary of a stretch."""
     import zstandard
 

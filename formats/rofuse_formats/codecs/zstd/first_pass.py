@@ -87,7 +87,7 @@ class FirstPass:
         *,
         spacing: int = planner.SPACING,
         free_spacing: int = planner.FREE_SPACING,
-        windows_apart: int = planner.WINDOWS_APART,
+        windows_apart: float = planner.WINDOWS_APART,
     ) -> None:
         self.consumed = 0
         self.unseekable = self.slow = False

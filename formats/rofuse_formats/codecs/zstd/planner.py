@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 FREE_SPACING = 4 * MIB
 SPACING = 24 * MIB
-WINDOWS_APART = 4
+WINDOWS_APART = 4.25
 LARGEST_WINDOW = 32 * MIB  # making a point takes seven windows of memory
 CANDIDATES = 16  # boundaries looked at for each point: one for each MiB between points, at most so many
 REMEMBERED = 256  # blocks before a boundary that its repeated offsets may come from
@@ -52,6 +52,15 @@ class _Tail:
         self.size += len(chunk)
         while self.size - len(self.chunks[0]) >= window:
             self.size -= len(self.chunks.popleft())
+
+    def last(self, size: int, pending: Sequence[bytes]) -> bytes:
+        """The last ``size`` bytes (fewer where there are no more) of what was added and, behind it, ``pending``."""
+        excess = max(0, self.size + sum(map(len, pending)) - size)
+        pieces: list[memoryview] = []
+        for chunk in (*self.chunks, *pending):
+            pieces.append(memoryview(chunk)[excess:])
+            excess = max(0, excess - len(chunk))
+        return b"".join(pieces)
 
     def clear(self) -> None:
         self.chunks.clear()
@@ -96,7 +105,7 @@ class _Seedling:
 class Planner:
     """Collects points. The first pass tells it of every frame, block and chunk, in order."""
 
-    def __init__(self, make: Maker, spacing: int, free_spacing: int, windows_apart: int) -> None:
+    def __init__(self, make: Maker, spacing: int, free_spacing: int, windows_apart: float) -> None:
         self.points = [Point(0, 0)]
         self._make = make
         self._spacing = spacing
@@ -128,7 +137,7 @@ class Planner:
         """A large frame starts; calls of ``block``, ``boundary`` and ``chunk`` follow, then one of ``end``."""
         self.free_point(decoded, offset)
         window = header.window if header.content is None else min(header.window, header.content)
-        self._apart = max(self._spacing, self._windows_apart * window)
+        self._apart = max(self._spacing, int(self._windows_apart * window))
         self.active = 0 < window <= LARGEST_WINDOW and (
             header.content is None or header.content > self._apart
         )
@@ -201,7 +210,7 @@ class Planner:
 
     def _start(self, offset: int, decoded: int, pending: Sequence[bytes]) -> None:
         keep = min(self._window, decoded - self._begin)
-        tail = b"".join((*self._tail.chunks, *pending))[-keep:]
+        tail = self._tail.last(keep, pending)
         if len(tail) < keep:
             return
         point = Point(decoded, offset, self._descriptor, -1)

@@ -25,9 +25,9 @@ from __future__ import annotations
 
 import zlib
 from array import array
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
-from itertools import chain
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, partial
+from itertools import chain, repeat
 from sys import byteorder
 from typing import NamedTuple
 
@@ -41,7 +41,7 @@ DICTIONARY_ID = 1  # any but 0
 LEAST_HUFFMAN = b"\x80\x10"  # two symbols of one bit each: fills the place where no table was sent
 FIRST_OFFSETS = (1, 4, 8)  # repeated offsets at the start of a frame
 LARGEST_ENTROPY = 4096  # bytes before a dictionary's content: more than 8 + 129 + 3 * 128 + 12
-LEVEL = 3  # of packed dictionaries; 5 saves 4 % of the index and costs as much time again
+LEVEL = 1  # of packed dictionaries; 3 saves 10 % of the index and costs twice the time
 MOST_SEQUENCES = 1 << 16  # followed for the repeated offsets of one point
 
 
@@ -214,12 +214,11 @@ def make_seed(
     import zstandard
 
     try:
-        part = entropy_part(source, boundary)
-        window = _Window(source, boundary, part, size, end)
+        window = _Window(
+            boundary, entropy_part(source, boundary), partial(_stretch, source, boundary, end), size
+        )
         for _ in range(TRIES):
-            dictionary = b""  # the last one makes room
-            dictionary = b"".join((part, window.content))
-            different = _differences(source, boundary, dictionary, follow, size, end)
+            different = _differences(window.stretch(), follow, size)
             if not different:
                 break
             window.look(different)
@@ -227,12 +226,12 @@ def make_seed(
             return None
     except (DamagedError, zstandard.ZstdError):
         return None
-    packed = zstandard.ZstdCompressor(level=LEVEL, write_content_size=False).compress(dictionary)
+    packed = zstandard.ZstdCompressor(level=LEVEL, write_content_size=False).compress(window.dictionary)
     packed = bytes(memoryview(packed))  # the library's own is as large in memory as it could have become
-    return Seed(packed, len(dictionary), zlib.crc32(packed))
+    return Seed(packed, len(window.dictionary), zlib.crc32(packed))
 
 
-def _stretch(source: Source, boundary: Boundary, dictionary: bytes, end: int) -> decoding.Stretch:
+def _stretch(source: Source, boundary: Boundary, end: int, dictionary: bytearray) -> decoding.Stretch:
     descriptor = frame.window_descriptor(boundary.window)
     return decoding.Stretch(
         source,
@@ -244,43 +243,32 @@ def _stretch(source: Source, boundary: Boundary, dictionary: bytes, end: int) ->
     )
 
 
-def _differences(
-    source: Source,
-    boundary: Boundary,
-    dictionary: bytes,
-    follow: Sequence[bytes | memoryview],
-    size: int,
-    end: int,
-) -> list[tuple[int, int]]:
-    """The stretches ``(start, stop)`` of the output in which it is another one than ``follow``. Raises DamagedError."""
-    stretch = _stretch(source, boundary, dictionary, end)
-    found: list[tuple[int, int]] = []
+def _differences(stretch: decoding.Stretch, follow: Sequence[bytes | memoryview], size: int) -> list[slice]:
+    """The runs of the output in which it is another one than ``follow``. Raises DamagedError."""
+    found: list[slice] = []
     at = 0
     for chunk in follow:
         expected = bytes(chunk[: size - at])
-        given = stretch.read(len(expected))
-        if len(given) != len(expected):
-            raise DamagedError("zstd data has changed while it was read")
-        found += ((at + start, at + stop) for start, stop in _unequal(given, expected, 0, len(given)))
+        given = _output(stretch, len(expected))
+        found += (slice(at + start, at + start + _RUN) for start in _unequal(given, expected))
         at += len(expected)
     if at != size:
         raise DamagedError("zstd data has changed while it was read")
     return found
 
 
-def _unequal(
-    one: bytes, two: bytes, start: int, stop: int, piece: int = 1 << 14
-) -> Iterator[tuple[int, int]]:
-    """Where two runs of bytes differ, as stretches of at most 256 bytes."""
-    if one[start:stop] == two[start:stop]:
-        return
-    if stop - start <= 256:
-        yield start, stop
-        return
-    for begin in range(start, stop, piece):
-        yield from _unequal(one, two, begin, min(begin + piece, stop), max(piece // 8, 256))
+def _unequal(one: bytes, two: bytes) -> Sequence[int]:
+    """Where the runs of ``_RUN`` bytes begin in which two outputs of one size differ."""
+    unequal: Sequence[int] = () if one == two else (0,)
+    length = len(one)
+    for piece in (1 << 12, 1 << 9, _RUN):  # comparing is fast, going through what differs is not
+        within = (range(start, min(start + length, len(one)), piece) for start in unequal)
+        unequal = [at for at in chain.from_iterable(within) if one[at : at + piece] != two[at : at + piece]]
+        length = piece
+    return unequal
 
 
+_RUN = 64
 TRIES = 4
 GRAIN = 64
 STEP = 12  # of the bytes that are looked at
@@ -291,25 +279,30 @@ _LOW = int.from_bytes(b"\x7f" * _SAMPLES, "little")
 _HIGH = _LOW + int.from_bytes(b"\x01" * _SAMPLES, "little")
 
 
-def _high_digits(part: bytes, length: int, grain: int) -> bytes:
-    """A dictionary of ``part`` and a window of ``length`` bytes in which grain ``i`` is the high digit of ``i``.
+def _write_high_digits(window: memoryview, grain: int) -> None:
+    """Makes each grain of a window the high digit of its number.
 
     Digits are 1 to 255, and the two of one number differ: what is copied from a window of high digits is never what
     is copied from one of low digits.
     """
-    digits = (bytes((digit,)) * (_DIGITS * grain) for digit in _high_range(length, grain))
-    return b"".join((part, *digits))[: len(part) + length]
+    _fill(window, (bytes((digit,)) * (_DIGITS * grain) for digit in range(1, 256)))
 
 
-def _low_digits(part: bytes, length: int, grain: int) -> bytes:
-    """As ``_high_digits``, of the low digits."""
-    every = memoryview(b"".join(bytes((digit,)) * grain for digit in range(1, 256)))
-    pairs = ((every[: (high - 1) * grain], every[high * grain :]) for high in _high_range(length, grain))
-    return b"".join((part, *chain.from_iterable(pairs)))[: len(part) + length]
+def _write_low_digits(window: memoryview, grain: int) -> None:
+    """As ``_write_high_digits``, of the low digits."""
+    every = b"".join(bytes((digit,)) * grain for digit in range(1, 256))
+    _fill(window, (every[: (high - 1) * grain] + every[high * grain :] for high in range(1, 256)))
 
 
-def _high_range(length: int, grain: int) -> range:
-    return range(1, 2 + (length - 1) // (_DIGITS * grain))
+def _fill(window: memoryview, pieces: Iterable[bytes]) -> None:
+    """Overwrites a window with pieces, as far as there is room: nothing of its size is made for that."""
+    at = 0
+    for piece in pieces:
+        if at >= len(window):
+            return
+        room = window[at : at + len(piece)]
+        room[:] = piece[: len(room)]
+        at += len(room)
 
 
 @cache
@@ -321,19 +314,15 @@ def _numbers() -> array[int]:
     )
 
 
-def _output(stretch: decoding.Stretch, size: int) -> bytearray:
+def _output(stretch: decoding.Stretch, size: int) -> bytes:
     """The next ``size`` bytes."""
-    output = bytearray(size)
-    view = memoryview(output)
-    while view:
-        count = stretch.readinto(view)
-        if not count:
-            raise DamagedError("zstd data has changed while it was read")
-        view = view[count:]
+    output = stretch.read(size)
+    if len(output) < size:
+        raise DamagedError("zstd data has changed while it was read")
     return output
 
 
-def _marks(one: bytes | bytearray, two: bytes | bytearray) -> set[int]:
+def _marks(one: bytes, two: bytes) -> set[int]:
     """The pairs of bytes in which two outputs differ, as ``one << 8 | two``."""
     count = len(one)
     high = int.from_bytes(one, "little")
@@ -364,35 +353,42 @@ _LOW_BYTE = 0 if byteorder == "little" else 1
 class _Window:
     """The window before a boundary, of which no more is kept than is used. Raises DamagedError."""
 
-    def __init__(self, source: Source, boundary: Boundary, part: bytes, size: int, end: int) -> None:
+    def __init__(
+        self, boundary: Boundary, part: bytes, stretch: Callable[[bytearray], decoding.Stretch], size: int
+    ) -> None:
         length = len(boundary.tail)
         self._tail = boundary.tail
-        last = SHORTEST_MATCH - 1  # a match may begin there and leave the window
-        self.content = bytearray(length - last) + boundary.tail[-last:]
-        """The window with zeros where nothing is known to refer to."""
+        self._make = stretch
         self._seen: set[int] = set()
         self._grain = max(GRAIN, -(-length // (_DIGITS * 255)))
-
-        def output(digits: Callable[[bytes, int, int], bytes]) -> bytearray:
-            return _output(_stretch(source, boundary, digits(part, length, self._grain), end), size)
-
-        self._high, self._low = output(_high_digits), output(_low_digits)
+        self.dictionary = bytearray(len(part) + length)
+        """The entropy part, and the window with zeros where nothing is known to refer to."""
+        self.dictionary[: len(part)] = part
+        self._content = memoryview(self.dictionary)[len(part) :]
+        _write_high_digits(self._content, self._grain)
+        self._high = _output(self.stretch(), size)
+        _write_low_digits(self._content, self._grain)
+        self._low = _output(self.stretch(), size)
+        _fill(self._content, repeat(bytes(_SAMPLES)))
+        last = SHORTEST_MATCH - 1  # a match may begin there and leave the window
+        self._content[-last:] = self._tail[-last:]
         self._note(self._high[::STEP], self._low[::STEP])
 
-    def look(self, stretches: Sequence[tuple[int, int]]) -> None:
-        """Takes note of where all bytes of some stretches of the output came from."""
-        self._note(
-            b"".join(self._high[start:stop] for start, stop in stretches),
-            b"".join(self._low[start:stop] for start, stop in stretches),
-        )
+    def stretch(self) -> decoding.Stretch:
+        """What follows the window, as it is now."""
+        return self._make(self.dictionary)
 
-    def _note(self, high: bytes | bytearray, low: bytes | bytearray) -> None:
+    def look(self, runs: Sequence[slice]) -> None:
+        """Takes note of where all bytes of some runs of the output came from."""
+        self._note(b"".join([self._high[run] for run in runs]), b"".join([self._low[run] for run in runs]))
+
+    def _note(self, high: bytes, low: bytes) -> None:
         pairs: set[int] = set()
         for at in range(0, len(high), _SAMPLES):
             pairs |= _marks(high[at : at + _SAMPLES], low[at : at + _SAMPLES])
         pairs -= self._seen
         self._seen |= pairs
-        tail, content, grain, number = self._tail, self.content, self._grain, _numbers()
+        tail, content, grain, number = self._tail, self._content, self._grain, _numbers()
         before, behind = STEP, grain + STEP  # what was not seen of a match
         for pair in pairs:
             begin = number[pair] * grain
