@@ -31,6 +31,7 @@ from rofuse_formats.image.reader import Image
 from rofuse_mount import wire
 from rofuse_mount.encoding import NO_ENTRY, direntplus, pack_statx, validity
 from rofuse_mount.filesystem import Filesystem
+from rofuse_mount.pushing import Pusher, Store
 from rofuse_mount.records import Attr, Context, FileHandle, StatFS, Statx
 
 ROOT = 1
@@ -112,6 +113,11 @@ class ArchiveFilesystem(Filesystem):
         permitting = view.permissions and not view.fmask and not view.dmask
         self.posix_acl = permitting and not image.xattr_names().isdisjoint(_ACLS)
         self._statfs: StatFS | None = None
+        self._pusher: Pusher | None = None
+
+    def store_ahead(self, store: Store) -> None:
+        """See ``rofuse_mount.server``: pushes from now on what its readers will want next."""
+        self._pusher = Pusher(self.archive, self._node, store)
 
     # -- numbers ---------------------------------------------------------------------------------------------
 
@@ -235,13 +241,16 @@ class ArchiveFilesystem(Filesystem):
     # -- what takes no time ----------------------------------------------------------------------------------
 
     def is_quick(self, request: memoryview, /) -> bool:
-        """See ``rofuse_mount.turns``: all but reading what must be decoded, or is large."""
+        """See ``rofuse_mount.turns``: all but reading what must be decoded, or is large, or what others are pushed
+        behind."""
         if request[_OPCODE_AT] != wire.Opcode.READ or len(request) < _READ_END:
             return True
         nodeid, offset, size = _WHAT_IS_READ.unpack_from(request)
         if not 0 < nodeid <= self._image.inode_count:
             return True
         node = self._node(nodeid)
+        if self._pusher is not None and self._pusher.claims(node):
+            return False
         return not stat.S_ISREG(self._image.mode[node - 1]) or self.archive.is_at_hand(node, offset, size)
 
     # -- data ------------------------------------------------------------------------------------------------
@@ -251,10 +260,13 @@ class ArchiveFilesystem(Filesystem):
         if not stat.S_ISREG(self._image.mode[node - 1]):
             raise IsADirectoryError(EISDIR, "not a file")
         try:
-            return self.archive.read(node, offset, size)
+            data = self.archive.read(node, offset, size)
         except FormatError as error:
             self._tell(node, offset, error)
             raise OSError(_errno_of(error), str(error)) from error
+        if not offset and self._pusher is not None and self._pusher.is_small(node):
+            self._pusher.after(node)
+        return data
 
     def lseek(self, ctx: Context, ino: int, fh: FileHandle, offset: int, whence: int) -> int:
         node = self._node(ino)
@@ -305,7 +317,7 @@ class ArchiveFilesystem(Filesystem):
         cache = self.archive.cache
         return {
             "cache": {"hits": cache.hits, "misses": cache.misses, "bytes": cache.bytes},
-            "pushed": {"files": 0, "bytes": 0, "unread": 0},
+            "pushed": self._pusher.figures() if self._pusher is not None else {},
         }
 
     def _tell(self, node: int, offset: int, error: FormatError) -> None:

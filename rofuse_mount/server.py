@@ -20,7 +20,7 @@ import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from rofuse_mount import counters, mounting
 from rofuse_mount.counters import OPCODE_MASK, SCALE_BITS, WIDTH_BITS
@@ -42,6 +42,17 @@ _THREADS = 4
 _ENDED, _ORPHANED, _READY = 0, 254, 255  # events; a number between them is a signal's
 _OPCODE_AT = 4  # in a request; its low byte is enough
 _RESUMED_MAX_WRITE = 1 << 20  # what another server may have negotiated; pages that are not used cost nothing
+
+
+@runtime_checkable
+class StoresAhead(Protocol):
+    """What a filesystem has besides when it knows what will be read next."""
+
+    def store_ahead(self, store: Callable[[int, Sequence[Buffer]], bool], /) -> None:
+        """Is given what puts a whole file (its inode, its bytes) into the kernel's page cache; tells whether that was
+        done. It may wait until other threads have answered what was asked of them: to be called by one thread at a
+        time, which has not the turn (``turns``), and holds nothing that answering takes. Raises OSError."""
+        ...
 
 
 class ServeError(Exception):
@@ -265,6 +276,8 @@ class Server:
                 self._answer_all(requests, table)
             elif self._introduce(requests, table):
                 self._start_threads((self.options.threads or _THREADS) - 1)
+                if isinstance(self.engine.filesystem, StoresAhead):
+                    self.engine.filesystem.store_ahead(self._store)
                 self._tell(_READY)
                 self._answer_all(requests, table)
         except ServeError as error:
@@ -316,6 +329,10 @@ class Server:
                 _log().exception("a request was answered EIO")
             slot = (request[_OPCODE_AT] & OPCODE_MASK) << WIDTH_BITS
             table[slot + (clock() - began >> SCALE_BITS).bit_length()] += 1
+
+    def _store(self, ino: int, data: Sequence[Buffer]) -> bool:
+        """See StoresAhead."""
+        return self._threads > 1 and self.device.store(ino, 0, *data)
 
     def _note_refusal(self, request: memoryview, errno: int) -> None:
         """Logs the first refusal of each kind: a truncated archive has as many as it has readers."""

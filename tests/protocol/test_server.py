@@ -329,3 +329,41 @@ def test_the_sizes_of_resumed_buffers_suffice_for_any_agreement(kernel: SocketKe
         thread.join(SECONDS)
     server = Server.from_fd(kernel.fd, Fixed(), engine.negotiated)
     assert server._buffer_size >= (1 << 20) + wire.IN_HEADER.size + wire.WRITE_IN.size
+
+
+class Ahead(Fixed):
+    """Stores one file when another is read, as soon as it may."""
+
+    store: Callable[[int, list[bytes]], bool] = staticmethod(lambda ino, data: False)
+
+    def store_ahead(self, store: Callable[[int, list[bytes]], bool]) -> None:
+        self.store = store
+
+    def is_quick(self, request: memoryview) -> bool:
+        return False
+
+    def read(self, ctx: Context, ino: int, fh: int, offset: int, size: int) -> bytes:
+        self.store(ino + 1, [b"next ", b"file"])
+        return b"file"
+
+
+def test_what_is_stored_ahead_comes_before_the_answer(kernel: SocketKernel) -> None:
+    serving = Serving(kernel, Ahead())
+    kernel.init()
+    assert serving.ready.wait(SECONDS)
+    unique = kernel.request(Opcode.READ, READ, nodeid=7)
+    notification, reply = kernel.reply(), kernel.reply()
+    assert (notification.unique, notification.error) == (0, wire.NotifyCode.STORE)
+    assert notification.body == struct.pack("<QQII", 8, 0, 9, 0) + b"next file"
+    assert (reply.unique, reply.body) == (unique, b"file")
+    kernel.end()
+    serving.join()
+
+
+def test_the_only_thread_stores_nothing(kernel: SocketKernel) -> None:
+    serving = Serving(kernel, Ahead(), MountOptions(threads=1))
+    kernel.init()
+    assert serving.ready.wait(SECONDS)
+    assert kernel.ask(Opcode.READ, READ, nodeid=7).body == b"file"
+    kernel.end()
+    serving.join()

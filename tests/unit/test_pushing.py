@@ -1,0 +1,199 @@
+"""What is pushed behind a reader of small files, and what is not."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import rofuse_formats
+from rofuse_formats import Archive
+from rofuse_mount.pushing import SMALL, Pusher
+
+FILES = 1000
+
+
+class Kernel:
+    """Takes what is stored, of the inodes it knows."""
+
+    def __init__(self) -> None:
+        self.cached: dict[int, bytes] = {}
+        self.unknown: set[int] = set()
+        self.full = False
+
+    def store(self, ino: int, data: list[memoryview]) -> bool:
+        if self.full:
+            raise OSError("no memory")
+        if ino in self.unknown:
+            return False
+        self.cached[ino] = b"".join(data)
+        return True
+
+
+class Reader:
+    """Reads files as a kernel lets it: those that are cached without a request."""
+
+    def __init__(self, archive: Archive, kernel: Kernel) -> None:
+        self.archive, self.kernel = archive, kernel
+        self.pusher = Pusher(archive, lambda node: node, kernel.store)
+        self.requests = 0
+
+    def __call__(self, *nodes: int) -> None:
+        for node in nodes:
+            if node in self.kernel.cached:
+                continue
+            self.requests += 1
+            self.pusher.claims(node)
+            if self.pusher.is_small(node):
+                self.pusher.after(node)
+            self.kernel.cached[node] = content(self.archive, node)
+
+
+def content(archive: Archive, node: int) -> bytes:
+    return b"".join(archive.read(node, 0, archive.image.size[node - 1]))
+
+
+def tar(path: Path, sizes: list[int]) -> Archive:
+    with tarfile.open(path, "w") as archive:
+        for number, size in enumerate(sizes):
+            info = tarfile.TarInfo(f"{number:06}")
+            info.size = size
+            archive.addfile(info, io.BytesIO(number.to_bytes(4, "big") * (size // 4 + 1)))
+    return rofuse_formats.open(path, keep=False)
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Reader:
+    """Of an archive of ``FILES`` files, inodes 2 and on."""
+    return Reader(tar(tmp_path / "a.tar", [100 + n % 50 for n in range(FILES)]), Kernel())
+
+
+def test_one_who_reads_all_asks_for_few(many: Reader) -> None:
+    many(*range(2, FILES + 2))
+    assert many.requests <= 12
+    assert many.pusher.files >= FILES - 12 and many.pusher.unread == 0
+    for node, cached in many.kernel.cached.items():
+        assert cached == content(many.archive, node)
+
+
+def test_one_file_or_files_anywhere_push_nothing(many: Reader) -> None:
+    many(*range(2, FILES, 7), *reversed(range(6, FILES, 7)))
+    assert many.pusher.figures() == {"files": 0, "bytes": 0, "unread": 0}
+
+
+def test_what_the_kernel_does_not_know_ends_a_push(many: Reader) -> None:
+    many.kernel.unknown.update(range(50, FILES + 2))
+    many(*range(2, 50))
+    assert many.requests <= 6
+    many.kernel.unknown.clear()  # a directory was listed
+    many(50)
+    assert many.pusher.files > 44  # its reader has come back
+
+
+def test_a_kernel_that_takes_nothing_costs_nothing_but_the_push(many: Reader) -> None:
+    many.kernel.full = True
+    many(*range(2, 100))
+    assert many.requests == 98 and many.pusher.files == 0
+
+
+def test_pushes_that_nobody_came_back_for_are_told_and_make_it_wary(many: Reader) -> None:
+    for node in range(2, FILES - 11, 11):  # two of every eleven
+        many.kernel.cached.clear()
+        many(node, node + 1)
+    assert many.pusher.unread > 0
+    pushed = many.pusher.files
+    many.kernel.cached.clear()
+    many(2, 3, 4)
+    assert many.pusher.files == pushed  # three in order convince no more
+    many(5)
+    assert many.pusher.files > pushed
+
+
+def test_pushing_takes_a_claim_of_the_same_thread(many: Reader) -> None:
+    """Who did not claim has not given up the turn, and must not wait."""
+    many(2)
+    many.pusher.after(3)
+    assert not many.kernel.cached.keys() - {2, 3}
+    many.pusher.after(4)
+    assert many.pusher.claims(5)
+    other = threading.Thread(target=many.pusher.after, args=(5,))
+    other.start()
+    other.join()
+    assert many.pusher.files == 0
+
+
+def test_one_thread_pushes_at_a_time(many: Reader) -> None:
+    within, go_on = threading.Event(), threading.Event()
+    store = many.kernel.store
+
+    def slowly(ino: int, data: list[memoryview]) -> bool:
+        within.set()
+        assert go_on.wait(20)
+        return store(ino, data)
+
+    many.pusher = Pusher(many.archive, lambda node: node, slowly)
+    many(2)
+    first = threading.Thread(target=many, args=(3,))
+    first.start()
+    assert within.wait(20)
+    many(500, 501, 502)  # would wait for ever
+    go_on.set()
+    first.join()
+    assert many.kernel.cached.keys() >= {4, 5, 500, 501, 502} and 503 not in many.kernel.cached
+
+
+def test_empty_and_large_files_and_directories_are_passed_over(tmp_path: Path) -> None:
+    sizes = [10, 10, 0, SMALL + 1, 10, SMALL, 10]
+    many = Reader(tar(tmp_path / "a.tar", sizes), Kernel())
+    many(2, 3)
+    assert many.kernel.cached.keys() == {2, 3, 6}  # 64 KiB are the most at first
+    many(7, 8)
+    assert {node: len(data) for node, data in many.kernel.cached.items()} == {
+        node: sizes[node - 2] for node in (2, 3, 6, 7, 8)
+    }
+
+
+def test_a_damaged_file_ends_a_push_without_a_word(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(9):
+            archive.writestr(f"{number}", b"content %d" % number * 20)
+    data = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        at = archive.getinfo("5").header_offset + 30 + 1
+    data[at + 3] ^= 0xFF
+    path.write_bytes(data)
+    opened = rofuse_formats.open(path, keep=False)
+    lines: list[str] = []
+    opened.log = lines.append
+    many = Reader(opened, Kernel())
+    many(2, 3)
+    assert many.kernel.cached.keys() == {2, 3, 4, 5, 6} and not lines
+
+
+@given(
+    st.lists(st.integers(0, 3000), min_size=1, max_size=60),
+    st.lists(st.tuples(st.integers(2, 61), st.integers(1, 20)), max_size=30),
+    st.sets(st.integers(2, 61), max_size=5),
+)
+def test_what_is_cached_is_right_whatever_is_read(
+    tmp_path_factory: pytest.TempPathFactory,
+    sizes: list[int],
+    runs: list[tuple[int, int]],
+    unknown: set[int],
+) -> None:
+    many = Reader(tar(tmp_path_factory.mktemp("any") / "a.tar", sizes), Kernel())
+    many.kernel.unknown |= unknown
+    for start, count in runs:
+        many(*(node for node in range(start, start + count) if node < len(sizes) + 2))
+    pushed = many.pusher.figures()
+    assert pushed["files"] + many.requests >= len(many.kernel.cached)
+    assert 0 <= pushed["unread"] <= pushed["files"]
+    for node, cached in many.kernel.cached.items():
+        assert cached == content(many.archive, node)
