@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from errno import EAGAIN, ECONNABORTED, EINTR, EIO, ENODEV, ENOENT
 
 from rofuse_mount import wire
@@ -73,11 +73,15 @@ class Device:
             os.close(self.fd)
             self.fd = -1
 
-    def requests(self, buffer: bytearray) -> Iterator[memoryview]:
-        """Each request as a slice of ``buffer``, a header at least, until the file system is unmounted. Raises OSError
-        where the descriptor is not of a mount (EPERM) or the buffer is too small (EINVAL)."""
+    def requests(
+        self, buffer: bytearray, wait: Callable[[int], None] = lambda fd: None
+    ) -> Iterator[memoryview]:
+        """Each request as a slice of ``buffer``, a header at least, until the file system is unmounted. ``wait`` is
+        called with the descriptor before each read. Raises OSError where the descriptor is not of a mount (EPERM) or
+        the buffer is too small (EINVAL)."""
         fd, readv, into, view, least = self.fd, os.readv, [buffer], memoryview(buffer), wire.IN_HEADER.size
         while True:
+            wait(fd)
             try:
                 size = readv(fd, into)
             except OSError as error:

@@ -16,19 +16,22 @@ from rofuse_mount import counters
 _NOTHING: dict[str, dict[str, int]] = {
     "cache": {"hits": 0, "misses": 0, "bytes": 0},
     "pushed": {"files": 0, "bytes": 0, "unread": 0},
+    "spins": {"paid": 0, "vain": 0},
 }
 
 
-def line(tables: Iterable[counters.Table], filesystem: Any) -> str:
-    """One server's figures."""
+def line(tables: Iterable[counters.Table], filesystem: Any, spins: dict[str, int]) -> str:
+    """One server's figures. ``spins``: how often it looked for a request before it slept (``spinning``)."""
     total = [sum(column) for column in zip(*tables, strict=True)]
     counts = {str(place): count for place, count in enumerate(total) if count}
     figures = getattr(filesystem, "figures", None)
-    return json.dumps({"counts": counts} | (figures() if figures is not None else {}))
+    told = figures() if figures is not None else {}
+    return json.dumps({"counts": counts, "spins": spins} | told)
 
 
 def together(lines: Iterable[bytes]) -> dict[str, Any]:
-    """``requests``, ``cache`` and ``pushed`` of all servers. Raises ValueError for a line that is none of ``line``."""
+    """``requests``, ``cache``, ``pushed`` and ``spins`` of all servers. Raises ValueError for a line that is none of
+    ``line``."""
     table = counters.new_table()
     sums = {name: dict(values) for name, values in _NOTHING.items()}
     try:

@@ -36,6 +36,7 @@ _READERS = 64  # that are followed at once
 _LOOK = 1024  # entries of the archive that are looked at for one push
 _LEAST_BYTES, _MOST_BYTES = 64 << 10, 1 << 20
 _FIRST_FILES, _MOST_FILES = 8, 512
+_LONGEST_PAUSE = 63  # files; whoever opens files by their names alone has listed nothing
 _DOUBTFUL = 10  # where more than every tenth file was pushed in vain ...
 _CONVINCING = 4  # ... so many files must be read in order before a push, not two
 _EARLY = 200  # files; too few to judge by
@@ -44,13 +45,17 @@ _EARLY = 200  # files; too few to judge by
 class _Reader:
     """Somebody who reads file after file."""
 
-    __slots__ = ("most", "pushed", "pushed_bytes", "seen", "used")
+    __slots__ = ("_left", "_pause", "is_served", "most", "pushed", "pushed_bytes", "seen", "used")
 
     def __init__(self, size: int) -> None:
         self.seen = 1  # READs in order
         self.used = size  # bytes that it asked for, or was given and came back behind
         self.most = _FIRST_FILES  # that the next push may have
         self.pushed = self.pushed_bytes = 0  # by the last push
+        self.is_served = False  # with a push, when it reads what it is about to read
+        self._pause = self._left = (
+            0  # files it reads without one, after one that came to nothing; still to come
+        )
 
     def came(self, size: int) -> None:
         """It reads what follows the last push, ``size`` bytes."""
@@ -59,6 +64,17 @@ class _Reader:
         if self.pushed:
             self.most = min(2 * self.most, _MOST_FILES)
         self.pushed = self.pushed_bytes = 0
+
+    def note(self) -> None:
+        """A push has been tried."""
+        self._left = self._pause = 0 if self.pushed else min(2 * self._pause + 1, _LONGEST_PAUSE)
+
+    def passes_over(self) -> bool:
+        """Whether no push is to be tried this time: the kernel did not know what follows, and may not now."""
+        if not self._left:
+            return False
+        self._left -= 1
+        return True
 
 
 class Pusher:
@@ -74,30 +90,31 @@ class Pusher:
         self._claimed: dict[int, tuple[int, _Reader]] = {}  # by thread: the file it answers, and for whom
 
     def claims(self, node: int) -> bool:
-        """Whether the calling thread is to push when it has read this file: it must give up the turn then."""
+        """Whether the calling thread is to push when it reads this file: it must give up the turn before. The file is
+        to be read by this thread next."""
         if node not in self._awaited:
             return False
         with self._lock:
             reader = self._awaited.pop(node, None)
-            if reader is not None:
-                self._claimed[threading.get_ident()] = node, reader
-            return reader is not None
+            if reader is None:
+                return False
+            self._claimed[threading.get_ident()] = node, reader
+            reader.came(self._image.size[node - 1])
+            reader.is_served = reader.seen >= self._convincing() and not reader.passes_over()
+            return reader.is_served
 
     def after(self, node: int) -> None:
         """A file that is ``is_small`` is read whole by somebody who still waits for the answer."""
         claimed, reader = self._claimed.pop(threading.get_ident(), (0, None))
         if reader is None or claimed != node:
-            self._await(self._first_after(node), _Reader(self._image.size[node - 1]))
-            return
-        reader.came(self._image.size[node - 1])
-        if self._is_convincing(reader) and self._pushing.acquire(blocking=False):
+            reader = _Reader(self._image.size[node - 1])
+        following = 0
+        if reader.is_served and self._pushing.acquire(blocking=False):
             try:
                 following = self._push(node, reader)
             finally:
                 self._pushing.release()
-        else:
-            following = self._first_after(node)
-        self._await(following, reader)
+        self._await(following or next(self._following(node), 0), reader)
 
     def is_small(self, node: int) -> bool:
         """Whether it is a file that is read with one request."""
@@ -116,9 +133,10 @@ class Pusher:
             self.unread += sum(other.pushed for other in lost if other is not None)
             self._awaited[node] = reader
 
-    def _is_convincing(self, reader: _Reader) -> bool:
+    def _convincing(self) -> int:
+        """How many files are to be read in order before a push."""
         doubtful = self.files > _EARLY and self.unread * _DOUBTFUL > self.files
-        return reader.seen >= (_CONVINCING if doubtful else 2)
+        return _CONVINCING if doubtful else 2
 
     def _push(self, node: int, reader: _Reader) -> int:
         """Pushes what follows; returns the first file that was not, 0 where there is none near."""
@@ -133,12 +151,10 @@ class Pusher:
             reader.pushed_bytes += size
         else:
             following = 0
+        reader.note()
         self.files += reader.pushed
         self.bytes += reader.pushed_bytes
         return following
-
-    def _first_after(self, node: int) -> int:
-        return next(self._following(node), 0)
 
     def _following(self, node: int) -> Iterator[int]:
         """The small files that follow in the archive."""

@@ -29,7 +29,8 @@ from rofuse_mount.engine import Engine
 from rofuse_mount.filesystem import Filesystem
 from rofuse_mount.mounting.ending import Ending
 from rofuse_mount.records import Buffer, MountOptions
-from rofuse_mount.turns import taking_turns
+from rofuse_mount.spinning import Spinner, is_worth_it
+from rofuse_mount.turns import SaysWhatIsQuick, in_turn
 
 if TYPE_CHECKING:
     from logging import Logger
@@ -95,6 +96,7 @@ class Server:
         self._handle: Handle = self._logging_handle() if options.debug else engine.handle
         self._tables: list[counters.Table] = []
         self._refusals: set[int] = set()
+        self._spinner = Spinner()
         self._turn = threading.Lock()  # held by who reads, where threads take turns
         self._lock = threading.Lock()  # of all that follows
         self._threads = 0  # that serve
@@ -125,7 +127,7 @@ class Server:
         """What the supervisor is told: one line of JSON."""
         from rofuse_mount import figures
 
-        return figures.line(list(self._tables), self.engine.filesystem)
+        return figures.line(list(self._tables), self.engine.filesystem, self._spinner.figures())
 
     def unmount(self, *, lazy: bool = False) -> None:
         """Takes the mount off, unless that has been done; ``serve`` then returns. From any thread or signal handler.
@@ -268,10 +270,7 @@ class Server:
         self._tables.append(table)
         try:
             buffer = bytearray(self._buffer_size)
-            requests = self.device.requests(buffer)
-            if self._post is not None:
-                requests = self._post.watch(requests, buffer, self.device.refuse)
-            requests = taking_turns(requests, self._turn, self.engine.filesystem)
+            requests = self._requests(buffer)
             if not first:
                 self._answer_all(requests, table)
             elif self._introduce(requests, table):
@@ -286,6 +285,18 @@ class Server:
             _log().exception("a serving thread ended")
             failure = error
         self._thread_left(failure)
+
+    def _requests(self, buffer: bytearray) -> Iterator[memoryview]:
+        """What one thread is to answer."""
+        filesystem: object = self.engine.filesystem
+        quick = filesystem.is_quick if isinstance(filesystem, SaysWhatIsQuick) else None
+        if quick is not None and is_worth_it():
+            requests = self.device.requests(buffer, self._spinner.wait)
+        else:
+            requests = self.device.requests(buffer)
+        if self._post is not None:
+            requests = self._post.watch(requests, buffer, self.device.refuse)
+        return requests if quick is None else in_turn(requests, self._turn, quick)
 
     def _thread_left(self, failure: Exception | None) -> None:
         with self._lock:

@@ -27,15 +27,6 @@ class SaysWhatIsQuick(Protocol):
         ...
 
 
-def taking_turns(
-    requests: Iterator[memoryview], turn: threading.Lock, filesystem: object
-) -> Iterator[memoryview]:
-    """One thread's ``requests``, read when it has the turn; whenever they come, where the filesystem says nothing."""
-    if isinstance(filesystem, SaysWhatIsQuick):
-        return in_turn(requests, turn, filesystem.is_quick)
-    return requests
-
-
 def in_turn(
     requests: Iterator[memoryview], turn: threading.Lock, is_quick: Callable[[memoryview], bool]
 ) -> Iterator[memoryview]:

@@ -27,12 +27,12 @@ class LiveMount:
         self.minor, self.uid, self.facts = minor, uid, facts
 
     def status(self) -> dict[str, Any]:
-        """Everything under ``KEYS``. Servers that do not answer in time are left out of the figures."""
+        """What is under ``KEYS``, and ``spins``. Servers that do not answer in time are left out of the figures."""
         facts, lines = self._ask_status()
         known = _NEW | self.facts | facts | figures.together(lines)
         processes = {known["supervisor_pid"], *known["worker_pids"]}
         known["rss"] = sum(map(_resident, processes))
-        return {key: known[key] for key in KEYS}
+        return known
 
     def _ask_status(self) -> tuple[dict[str, Any], list[bytes]]:
         lines = []

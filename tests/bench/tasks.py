@@ -133,7 +133,9 @@ def _cat(root: Path, files: list[bytes], timeout: float) -> float:
     return _timed(["xargs", "-0", "cat", "--"], timeout, cwd=root, stdin=b"\0".join(files))
 
 
-def _timed(command: Sequence[str | Path], timeout: float, cwd: Path | None = None, stdin: bytes = b"") -> float:
+def _timed(
+    command: Sequence[str | Path], timeout: float, cwd: Path | None = None, stdin: bytes = b""
+) -> float:
     started = time.perf_counter()
     done = subprocess.run(
         command,

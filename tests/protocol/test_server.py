@@ -367,3 +367,29 @@ def test_the_only_thread_stores_nothing(kernel: SocketKernel) -> None:
     assert kernel.ask(Opcode.READ, READ, nodeid=7).body == b"file"
     kernel.end()
     serving.join()
+
+
+class Quick(Fixed):
+    def is_quick(self, request: memoryview) -> bool:
+        return True
+
+
+def test_spinning_comes_after_requests_and_ends(
+    kernel: SocketKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At rest nothing is looked for: how often it was does not change."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    serving = Serving(kernel, Quick())
+    kernel.init()
+    assert serving.ready.wait(SECONDS)
+    spins: list[int] = []
+    for _ in range(3):
+        for _ in range(5):
+            kernel.ask(Opcode.GETATTR, bytes(16))
+        threading.Event().wait(0.2)  # longer than all that it may spin
+        spins.append(sum(serving.server._spinner.figures().values()))
+        threading.Event().wait(0.1)
+        assert sum(serving.server._spinner.figures().values()) == spins[-1]
+    assert 0 < spins[0] <= 7 and spins[2] <= 17  # no more than requests, and two before the first
+    kernel.end()
+    serving.join()

@@ -7,6 +7,8 @@ import pytest
 from rofuse_mount import counters, figures
 from rofuse_mount.wire import Opcode
 
+SPINS = {"paid": 2, "vain": 1}
+
 
 class WithCache:
     def figures(self) -> dict[str, dict[str, int]]:
@@ -21,13 +23,14 @@ def table(opcode: int, bucket: int, count: int) -> counters.Table:
 
 def test_servers_are_added_up() -> None:
     lines = [
-        figures.line([table(Opcode.READ, 4, 2), table(Opcode.LOOKUP, 1, 1)], WithCache()).encode(),
-        figures.line([table(Opcode.READ, 4, 5)], WithCache()).encode(),
-        figures.line([], object()).encode(),
+        figures.line([table(Opcode.READ, 4, 2), table(Opcode.LOOKUP, 1, 1)], WithCache(), SPINS).encode(),
+        figures.line([table(Opcode.READ, 4, 5)], WithCache(), SPINS).encode(),
+        figures.line([], object(), SPINS).encode(),
     ]
     together = figures.together(lines)
     assert {name: found["count"] for name, found in together["requests"].items()} == {"LOOKUP": 1, "READ": 7}
     assert together["cache"] == {"hits": 6, "misses": 2, "bytes": 200}
+    assert together["spins"] == {"paid": 6, "vain": 3}
     assert together["pushed"] == {"files": 0, "bytes": 0, "unread": 0}
     assert figures.together([])["requests"] == {}
 

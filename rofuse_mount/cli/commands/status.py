@@ -20,7 +20,7 @@ def COMMAND(mountpoints: tuple[str, ...], as_json: bool) -> None:
     for number, mount in enumerate(mounts):
         status = mount.status()
         if as_json:
-            click.echo(json.dumps(status))
+            click.echo(json.dumps({key: status[key] for key in live.KEYS}))
         else:
             click.echo(("\n" if number else "") + "\n".join(_lines(status)))
 
@@ -36,6 +36,11 @@ def _lines(status: dict[str, Any]) -> list[str]:
     if cache["hits"] or cache["misses"]:
         hits = 100 * cache["hits"] // (cache["hits"] + cache["misses"])
         lines.append(f"  cache {_size(cache['bytes'])}, {hits} % hits")
+    pushed, spins = status["pushed"], status["spins"]
+    if pushed["files"]:
+        lines.append(f"  pushed {pushed['files']} files, {_size(pushed['bytes'])}, {pushed['unread']} unread")
+    if spins["paid"] or spins["vain"]:
+        lines.append(f"  spun for {spins['paid']} requests, {spins['vain']} times in vain")
     if status["requests"]:
         lines.append(f"  {'request':<12}{'count':>12}{'median µs':>12}{'p99 µs':>12}")
     for name, figures in sorted(status["requests"].items(), key=lambda item: -item[1]["count"]):
