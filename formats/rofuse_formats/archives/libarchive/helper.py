@@ -148,11 +148,16 @@ class Worker:
         """Tells the bytes of one entry, and whether they are bad."""
         got, end = 0, linear + size
         trouble: FormatError | None = None
+        block, alive = self.archive.block, self.source.alive
         while trouble is None:
-            code, data, offset = self.archive.block()
-            self.source.alive()
+            code, data, offset = block()
             if code == libarchive_ffi.EOF:
                 break
+            alive()
+            if code == libarchive_ffi.OK and offset == got and got + len(data) <= size:
+                sender.add(linear + got, data)
+                got += len(data)
+                continue
             if code != libarchive_ffi.OK:
                 trouble = self.archive.trouble()
             if data and offset < got:
@@ -185,14 +190,14 @@ class _Sender:
         self._sent = time.monotonic()
 
     def add(self, at: int, data: bytes) -> None:
-        if self._parts and at != self._start + self._size:
+        size = self._size
+        if size and (at != self._start + size or size + len(data) > _CHUNK):
             self.flush()
-        if self._size + len(data) > _CHUNK:
-            self.flush()
-        if not self._parts:
+            size = 0
+        if not size:
             self._start = at
         self._parts.append(data)
-        self._size += len(data)
+        self._size = size + len(data)
 
     def zeros(self, at: int, size: int) -> None:
         while size > 0:
@@ -206,7 +211,8 @@ class _Sender:
 
     def flush(self) -> None:
         if self._parts:
-            self._line.send(protocol.BYTES, self._start, 0, b"".join(self._parts))
+            parts = self._parts if len(self._parts) <= protocol.MOST_PARTS else [b"".join(self._parts)]
+            self._line.send(protocol.BYTES, self._start, 0, *parts)
             if self._hold < 0:
                 self._line.wait()
         self._parts, self._size, self._sent = [], 0, time.monotonic()

@@ -121,6 +121,9 @@ class Archive:
         self.order, self.source, self.ffi = order, source, ffi
         self.functions = libarchive_ffi.functions(ffi)
         self.entry = ctypes.c_void_p()
+        self._entry = ctypes.byref(self.entry)
+        self._block = ctypes.c_void_p(), ctypes.c_size_t(), ctypes.c_int64()
+        self._block_places = tuple(map(ctypes.byref, self._block))
         self._callbacks = (
             ffi.READ_CALLBACK(source.read),
             ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(source.skip),
@@ -134,7 +137,7 @@ class Archive:
         if self._archive is not None:
             self.ffi.read_free(self._archive)
         self.source.rewind()
-        self.entry = ctypes.c_void_p()
+        self.entry.value = None
         self._archive = self.ffi.read_new()
         self.ffi.get_read_filter_function("none")(self._archive)
         self.ffi.get_read_format_function(self.order["kind"])(self._archive)
@@ -154,20 +157,22 @@ class Archive:
 
     def next_header(self) -> int:
         """A code of ``libarchive_ffi``."""
-        code: int = self.functions.read_next_header(self._archive, ctypes.byref(self.entry))
-        self._raise_kept()
+        code: int = self.functions.read_next_header(self._archive, self._entry)
+        if self.source.error is not None:
+            self._raise_kept()
         return code
 
     def block(self) -> tuple[int, bytes, int]:
         """Of the entry's data: code, bytes and their offset."""
-        start, size, offset = ctypes.c_void_p(), ctypes.c_size_t(), ctypes.c_int64()
-        code = self.functions.read_data_block(
-            self._archive, ctypes.byref(start), ctypes.byref(size), ctypes.byref(offset)
-        )
-        self._raise_kept()
-        if code == libarchive_ffi.EOF or not start or not size.value or code < libarchive_ffi.WARN:
+        start, size, offset = self._block
+        start.value, size.value = None, 0
+        code = self.functions.read_data_block(self._archive, *self._block_places)
+        if self.source.error is not None:
+            self._raise_kept()
+        count = size.value
+        if code == libarchive_ffi.EOF or not start or not count or code < libarchive_ffi.WARN:
             return code, b"", offset.value
-        return code, ctypes.string_at(start, size.value), offset.value
+        return code, ctypes.string_at(start, count), offset.value
 
     def _raise_kept(self) -> None:
         error, self.source.error = self.source.error, None

@@ -23,6 +23,8 @@ from typing import Any, NamedTuple
 
 HEADER = Struct("<IIqq")
 LARGEST = 1 << 24
+MOST_PARTS = 512
+"""Of a message's body. A system call takes 1024."""
 _MOST_WAITING = 16
 _MOST_QUEUED = 16
 
@@ -88,12 +90,14 @@ class Line:
         self.socket = connection
         self._waiting: deque[Message] = deque()
 
-    def send(self, kind: int, a: int = 0, b: int = 0, body: bytes | memoryview = b"") -> None:
-        header = HEADER.pack(kind, len(body), a, b)
+    def send(self, kind: int, a: int = 0, b: int = 0, *body: bytes | memoryview) -> None:
+        """``body``: up to ``MOST_PARTS``, which become one."""
+        size = sum(map(len, body))
+        header = HEADER.pack(kind, size, a, b)
         try:
-            sent = self.socket.sendmsg((header, body))
-            if sent < len(header) + len(body):
-                self.socket.sendall((header + bytes(body))[sent:])
+            sent = self.socket.sendmsg((header, *body))
+            if sent < len(header) + size:
+                self.socket.sendall(b"".join((header, *body))[sent:])
         except (BrokenPipeError, ConnectionResetError) as error:
             raise EOFError from error
 
@@ -141,10 +145,12 @@ class QueuedLine(Line):
 
     def __init__(self, connection: socket.socket) -> None:
         super().__init__(connection)
-        self._queue: queue.Queue[tuple[int, int, int, bytes | memoryview]] = queue.Queue(_MOST_QUEUED)
+        self._queue: queue.Queue[tuple[int, int, int, tuple[bytes | memoryview, ...]]] = queue.Queue(
+            _MOST_QUEUED
+        )
         threading.Thread(target=self._send_on, daemon=True).start()
 
-    def send(self, kind: int, a: int = 0, b: int = 0, body: bytes | memoryview = b"") -> None:
+    def send(self, kind: int, a: int = 0, b: int = 0, *body: bytes | memoryview) -> None:
         self._queue.put((kind, a, b, body))
 
     def wait(self) -> None:
@@ -155,7 +161,7 @@ class QueuedLine(Line):
         while True:
             kind, a, b, body = self._queue.get()
             try:
-                super().send(kind, a, b, body)
+                super().send(kind, a, b, *body)
             except (EOFError, OSError):
                 os._exit(0)  # nobody listens any more
             self._queue.task_done()

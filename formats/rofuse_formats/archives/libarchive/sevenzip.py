@@ -68,17 +68,19 @@ class _Bytes:
         return data
 
     def byte(self) -> int:
-        return self.take(1)[0]
+        at = self._at
+        if at >= len(self._data):
+            raise _Misunderstood
+        self._at = at + 1
+        return self._data[at]
 
     def number(self) -> int:
         """The leading ones of the first byte count the bytes that follow."""
-        first, value, mask = self.byte(), 0, 0x80
-        for shift in range(0, 64, 8):
-            if not first & mask:
-                return value | (first & (mask - 1)) << shift
-            value |= self.byte() << shift
-            mask >>= 1
-        return value
+        first = self.byte()
+        if first < 0x80:
+            return first
+        more = 8 - (first ^ 0xFF).bit_length()
+        return int.from_bytes(self.take(more), "little") | (first & 0x7F >> more) << 8 * more
 
     def count(self, each: int = 0) -> int:
         """A number of things, each of which takes so many of the bytes that are left."""
@@ -291,4 +293,5 @@ def _substreams(
 
 def _checksums(header: _Bytes, count: int) -> list[int | None]:
     known = header.bits(count)
-    return [int.from_bytes(header.take(4), "little") if is_known else None for is_known in known]
+    found = (value for (value,) in struct.iter_unpack("<I", header.take(4 * sum(known))))
+    return [next(found) if is_known else None for is_known in known]
