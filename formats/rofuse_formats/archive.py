@@ -143,6 +143,15 @@ class Archive:
             return self._members.read(self.image.member(row), row, self.image.size[node - 1], offset, size)
         return self._pieces(node, offset, offset + size)
 
+    def target(self, node: int) -> bytes:
+        """A symlink's target. Raises as ``read``, where it is compressed and must be decoded."""
+        if not self.image.is_packed(node):
+            return self.image.target(node)
+        target = b"".join(self.read(node, 0, self.image.size[node - 1]))
+        if b"\0" in target:
+            raise DamagedError("what should be the target of a symbolic link is none")
+        return target
+
     def is_at_hand(self, node: int, offset: int, size: int) -> bool:
         """Whether ``read`` would take no time: little is asked for, and it need not be decoded, or is small enough. A
         hint; bytes that lie in the file as they are count as read already."""

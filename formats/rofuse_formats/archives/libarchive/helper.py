@@ -55,8 +55,7 @@ class Worker:
         bound(order)
         self.source = Source(line, [(int(fd), int(size)) for fd, size in order["files"]], int(order["size"]))
         self.archive = Archive(order, self.source, ffi)
-        self._listed: groups.Listed | None = None
-        self._is_ready = False  # whether _listed is known
+        self._listed = self.archive.listed
         self._linear = self._number = 0  # where the next entry with bytes begins, and how many came before it
         self._passed = True  # whether the current entry is counted in that already
         self._used = False  # whether anything was decoded since the archive was opened
@@ -97,9 +96,6 @@ class Worker:
     def _group(self, at: int) -> tuple[int, int]:
         """End -1: with this entry."""
         kind = self.order["kind"]
-        if not self._is_ready:
-            self._listed = groups.listed(kind, self.source.pread, self.source.size)
-            self._is_ready = True
         if self._listed is not None:
             return self._listed.group(at)
         return (0, groups.END) if groups.is_solid(kind, self.source.pread) else (at, -1)

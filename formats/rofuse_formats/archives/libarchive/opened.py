@@ -17,7 +17,7 @@ from bisect import bisect_right
 from typing import Any
 
 from rofuse_formats import libarchive_ffi
-from rofuse_formats.archives.libarchive import protocol
+from rofuse_formats.archives.libarchive import groups, protocol, sevenzip
 from rofuse_formats.archives.libarchive.protocol import Line
 from rofuse_formats.errors import DamagedError, FormatError, LimitError, PasswordError, UnsupportedError
 
@@ -32,6 +32,7 @@ class Source:
 
     def __init__(self, line: Line, files: list[tuple[int, int]], size: int) -> None:
         self.size, self.position = size, 0
+        self._start, self._stored, self._end = b"", size, b""
         self.error: BaseException | None = None
         self._line, self._files, self._data = line, files, b""
         self._starts = [0]
@@ -40,8 +41,20 @@ class Source:
         self._next_size = FIRST_READ
         self._alive = self._told = time.monotonic()
 
+    def patch(self, start: bytes, end: bytes) -> None:
+        """From now on the source begins with ``start``, and ``end`` follows what it had. Once."""
+        self._start, self._end, self.size = start, end, self.size + len(end)
+
     def pread(self, size: int, offset: int) -> bytes:
-        size = min(size, self.size - offset)
+        if offset >= len(self._start) and offset + size <= self._stored:
+            return self._pread(size, offset)
+        data = self._pread(min(size, self._stored - offset), offset)
+        if offset < len(self._start):
+            data = self._start[offset : offset + size] + data[len(self._start) - offset :]
+        at = offset + len(data) - self._stored
+        return data + self._end[at : at + size - len(data)] if at >= 0 else data
+
+    def _pread(self, size: int, offset: int) -> bytes:
         if size <= 0:
             return b""
         if self._files:
@@ -115,7 +128,8 @@ class Source:
 
 
 class Archive:
-    """The archive as libarchive has it open, at one of its entries."""
+    """The archive as libarchive has it open, at one of its entries. ``listed``: its groups, where it lists them.
+    ``has_masked_links``: what libarchive takes for sockets are its symbolic links."""
 
     def __init__(self, order: dict[str, Any], source: Source, ffi: Any) -> None:
         self.order, self.source, self.ffi = order, source, ffi
@@ -130,6 +144,12 @@ class Archive:
             ffi.SEEK_CALLBACK(source.seek),
         )
         self._archive: Any = None
+        contents = sevenzip.contents(source.pread, source.size) if order["kind"] == "7zip" else None
+        self.listed = groups.listed(order["kind"], source.pread, contents)
+        self.has_masked_links = contents is not None and contents.masked is not None
+        if contents is not None and contents.masked is not None:
+            start = source.pread(sevenzip.START, 0)
+            source.patch(sevenzip.with_header(start, source.size, contents.masked), contents.masked)
         self.open()
 
     def open(self) -> None:

@@ -64,7 +64,8 @@ class Row(NamedTuple):
     times: list[tuple[int, int] | None]
     """mtime, atime, ctime, birthtime."""
     target: str
-    """Of a symbolic link, or what is another name for (``hardlink``)."""
+    """Of a symbolic link, or what is another name for (``hardlink``). Of a link without one it is its bytes, which are
+    in the linear stream or at ``place``."""
     hardlink: bool
     rdev: tuple[int, int]
     encrypted: bool

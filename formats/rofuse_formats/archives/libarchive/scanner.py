@@ -137,12 +137,12 @@ class Scanner:
     def _data(self, row: protocol.Row, target: bytes) -> tuple[int, int]:
         """The size, and the data word."""
         kind = stat.S_IFMT(row.mode)
-        if kind == stat.S_IFLNK:
+        if kind == stat.S_IFLNK and (target or row.size <= 0):
             return len(target), self._builder.text(target)
         if kind in (stat.S_IFCHR, stat.S_IFBLK):
             major, minor = row.rdev
             return 0, os.makedev(major & 0xFFF, minor & 0xFFFFF)
-        if kind != stat.S_IFREG:
+        if kind not in (stat.S_IFREG, stat.S_IFLNK):
             return 0, 0
         if not (0 <= row.linear <= _MOST_DATA and -1 <= row.place <= _MOST_DATA):
             raise ValueError("a place that is none")
@@ -152,7 +152,7 @@ class Scanner:
             flags |= ENCRYPTED
         if self._kind == "mtree" and row.size:
             flags |= NOT_HELD
-        elif row.place >= 0 and not row.encrypted:
+        elif row.place >= 0 and not row.encrypted and (kind == stat.S_IFREG or row.checksum is not None):
             if row.checksum is not None and row.size:
                 word = self._builder.packed(
                     row.place, row.size, row.checksum & 0xFFFFFFFF, self._method, STORED
