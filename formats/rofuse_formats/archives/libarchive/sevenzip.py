@@ -181,8 +181,11 @@ def _masked(header: _Bytes, data: bytes) -> bytes | None:
         known = sum(header.bits(count))
         header.expect(0)  # not elsewhere
         place = len(data) - header.left
+        words = header.take(4 * known)
+        if all(highest >> 4 != stat.S_IFLNK >> 12 for highest in set(words[3::4])):
+            return None
         changed = bytearray(data)
-        for at, (word,) in enumerate(struct.iter_unpack("<I", header.take(4 * known))):
+        for at, (word,) in enumerate(struct.iter_unpack("<I", words)):
             if word & _HAS_MODE and stat.S_ISLNK(word >> 16):
                 mode = stat.S_IFSOCK | stat.S_IMODE(word >> 16)
                 struct.pack_into("<H", changed, place + 4 * at + 2, mode)
