@@ -85,6 +85,8 @@ class Archive:
         self._quick_members: QuickMembers | None = None
         if self.image.has_members:
             self._open_members(index, settings)
+        if self.report.together:
+            self._expect_spool(settings)
         if settings.scan.password is None:
             self.report.tell_of_encryption()
         elif self._members is not None and self.report.encrypted:
@@ -121,6 +123,16 @@ class Archive:
         self._members = packed_format.members(self.stream, self.cache, settings, kept)
         if isinstance(self._members, QuickMembers):
             self._quick_members = self._members
+
+    def _expect_spool(self, settings: Settings) -> None:
+        """Raises LimitError where there is no room for what will be spooled, as far as that is certain: it takes more
+        than it takes in the archive, which is packed better."""
+        if not settings.spool:
+            self.report.tell_of_slowness()
+        elif not os.path.exists(cache.growing_place(os.fsdecode(self.source.path))):
+            from rofuse_formats.spool_file import SpoolFile  # which a mount with a ready spool does not need
+
+            SpoolFile(settings.spool_limit).expect(min(self.report.together, self.source.size))
 
     def _tell(self, line: str) -> None:
         self.log(line)  # who that is, is said when the archive is open

@@ -165,6 +165,11 @@ class Builder(Protocol):
         """So many files take a password."""
         ...
 
+    def together(self, size: int, /) -> None:
+        """So many bytes of members are compressed together, or a large one by itself, and are spooled when they are
+        read."""
+        ...
+
     def secret(self, told: bool, /) -> None:
         """Something of the description itself is encrypted: it was decrypted and ``told``, and the image must not be
         kept where it can be read without the password; or it was left out, for lack of one."""

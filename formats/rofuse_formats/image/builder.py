@@ -178,6 +178,9 @@ class ImageBuilder:
     def encrypted(self, files: int, /) -> None:
         self.report.encrypted += files
 
+    def together(self, size: int, /) -> None:
+        self.report.together += size
+
     def secret(self, told: bool, /) -> None:
         self.report.holds_secrets |= told
         self.report.lacks_secrets |= not told

@@ -60,12 +60,12 @@ class Worker:
         self._passed = True  # whether the current entry is counted in that already
         self._used = False  # whether anything was decoded since the archive was opened
 
-    def list(self) -> None:
+    def list(self, least: int) -> None:
         lister = Lister(self.archive, self.order["kind"])
         for rows in lister.batches():
             self.source.alive()
             self.line.send_json(protocol.ENTRIES, rows)
-        self.line.send_json(protocol.LISTED, lister.summary())
+        self.line.send_json(protocol.LISTED, lister.summary(least))
 
     def data(self, at: int, *, is_careful: bool) -> None:
         """Decodes the group with byte ``at`` of the linear stream. ``is_careful``: each entry is told before the next
@@ -261,7 +261,7 @@ def main(descriptor: int) -> NoReturn:
             while True:
                 message = line.receive()
                 if message.kind == protocol.LIST:
-                    worker.list()
+                    worker.list(message.a)
                 elif message.kind == protocol.DATA:
                     worker.data(message.a, is_careful=message.b != 0)
                 else:

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import ctypes
 import stat
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from rofuse_formats import libarchive_ffi
-from rofuse_formats.archives.libarchive import iso, rar
+from rofuse_formats.archives.libarchive import groups, iso, rar
 from rofuse_formats.archives.libarchive.protocol import Row
+from rofuse_formats.limits import MIB
 
 if TYPE_CHECKING:
     from rofuse_formats.archives.libarchive.opened import Archive
@@ -65,6 +67,9 @@ class Lister:
         self._iso = iso.files(archive.source.pread) if kind == "iso9660" else set()
         self._damage: list[tuple[str, str]] = []
         self._count = 0
+        self._large: list[
+            int
+        ] = []  # sizes of files that are not small, and do not lie in the source as they are
 
     def batches(self) -> Iterator[list[Row]]:
         rows: list[Row] = []
@@ -93,13 +98,27 @@ class Lister:
                 rows, size = [], 0
         yield rows
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self, least: int) -> dict[str, Any]:
         version = libarchive_ffi.version(self.archive.ffi.version_number())
         return {
             "damage": self._damage[:100],
+            "together": self._together(least),
             "format": self.archive.format_name,
             "version": version,
         }
+
+    def _together(self, least: int) -> int:
+        """Bytes that are to be spooled: of all groups with ``least`` of them."""
+        sizes: Iterable[int] = self._large
+        listed = self._listed
+        if listed is not None:
+            totals: Counter[int] = Counter()
+            for size, group, place in zip(listed.sizes, listed.groups, listed.places, strict=True):
+                totals[group] += size if place < 0 else 0
+            sizes = totals.values()
+        elif groups.is_solid(self._kind, self.archive.source.pread):
+            sizes = [self._linear]
+        return sum(size for size in sizes if size >= least)
 
     def _row(self, warning: str) -> Row:
         functions, entry = self._functions, self.archive.entry
@@ -114,6 +133,8 @@ class Lister:
             place, checksum = self._place(size, hardlink is not None)
             if size > 0:
                 self._take(size)
+                if place < 0 and size >= MIB:
+                    self._large.append(size)
         elif kind == stat.S_IFLNK and hardlink is None:
             target = functions.entry_symlink(entry)
             if self._kind == "7zip" and target:

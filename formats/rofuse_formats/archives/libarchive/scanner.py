@@ -22,6 +22,7 @@ from rofuse_formats.archives.libarchive.records import ENCRYPTED, NOT_HELD, NUMB
 from rofuse_formats.entry import Builder, ScanOptions, Time
 from rofuse_formats.errors import DamagedError
 from rofuse_formats.source import Source
+from rofuse_formats.spool import LEAST
 
 _OWNERLESS = ("7zip", "cab", "rar", "warc")
 _SYMBOLS = (
@@ -53,6 +54,9 @@ class Scanner:
             self._describe(body)
         for name, message in self._summary.get("damage") or ():
             self._builder.damaged(str(error_of((name, message))), self._source.size)
+        together = self._summary.get("together", 0)
+        if isinstance(together, int) and together > 0 and self._kind != "mtree":
+            self._builder.together(min(together, _MOST_DATA))
         self._tell()
 
     def _bodies(self) -> Iterator[bytes]:
@@ -68,7 +72,7 @@ class Scanner:
             )
             passed = 0
             try:
-                helper.ask(protocol.LIST)
+                helper.ask(protocol.LIST, LEAST)
                 while (message := helper.receive()).kind == protocol.ENTRIES:
                     passed += 1
                     if passed > given:
