@@ -30,9 +30,9 @@ _MOST_QUEUED = 16
 
 # to the helper
 OPEN, LIST, DATA, CONTENT = 1, 2, 3, 4
-"""``OPEN``: JSON (what ``process.Helper`` is made with). ``LIST``: describe the entries, and tell how much the groups of
-a bytes or more have in all. ``DATA``: decode the group with byte a of the linear stream; b: whether one of its entries
-has killed a helper. ``CONTENT``: bytes of the source."""
+"""``OPEN``: JSON (what ``process.Helper`` is made with). ``LIST``: describe the entries, and tell how much the groups
+of a bytes or more have in all. ``DATA``: decode the group with byte a of the linear stream; b: whether one of its
+entries has killed a helper. ``CONTENT``: bytes of the source."""
 # from the helper
 READ, ENTRIES, LISTED, GROUP, BYTES, BAD, DONE, ERROR, TICK = 16, 17, 18, 19, 20, 21, 22, 23, 24
 """``READ``: a bytes at offset b of the source are wanted. ``ENTRIES``: JSON, a list of ``Row``. ``LISTED``: JSON, a
