@@ -202,7 +202,11 @@ class ArchiveFilesystem(Filesystem):
         node = self._node(ino)
         if not stat.S_ISLNK(self._image.mode[node - 1]):
             raise OSError(EINVAL, "not a symbolic link")
-        return self._image.target(node)
+        try:
+            return self.archive.target(node)
+        except FormatError as error:
+            self._tell(node, 0, error)
+            raise OSError(_errno_of(error), str(error)) from error
 
     def readdirplus(self, ctx: Context, ino: int, fh: FileHandle, offset: int, size: int) -> bytes:
         node, image = self._node(ino), self._image
@@ -243,6 +247,9 @@ class ArchiveFilesystem(Filesystem):
     def is_quick(self, request: memoryview, /) -> bool:
         """See ``rofuse_mount.turns``: all but reading what must be decoded, or is large, or what others are pushed
         behind."""
+        if request[_OPCODE_AT] == wire.Opcode.READLINK:
+            nodeid = _NODEID.unpack_from(request)[0]
+            return not 0 < nodeid <= self._image.inode_count or not self._image.is_packed(self._node(nodeid))
         if request[_OPCODE_AT] != wire.Opcode.READ or len(request) < _READ_END:
             return True
         nodeid, offset, size = _WHAT_IS_READ.unpack_from(request)
@@ -391,6 +398,7 @@ _LEAST_ROOM = (
 # Of a request, without a look at the rest: the header's opcode (its low byte) and nodeid, READ's offset and size.
 _OPCODE_AT = 4
 _WHAT_IS_READ = Struct("<16xQ24xQI")
+_NODEID = Struct("<16xQ")
 _READ_END = wire.IN_HEADER.size + wire.READ_IN.size
 
 # What stands in a listing for ``.`` and ``..``: the kernel knows their inodes.

@@ -51,7 +51,7 @@ def _record(archive: Archive, node: int, first: bytes) -> Record:
         nlink=image.nlink[row],
         first=first,
         rdev=(os.major(word), os.minor(word)) if kind in ("char", "block") else None,
-        target=image.target(node) if kind == "symlink" else None,
+        target=archive.target(node) if kind == "symlink" else None,
         digest=digest(archive, node) if kind == "file" and image.size[row] <= DIGEST_LIMIT else None,
         xattrs=tuple(image.xattrs(node)),
     )

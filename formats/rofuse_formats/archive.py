@@ -85,6 +85,8 @@ class Archive:
         self._quick_members: QuickMembers | None = None
         if self.image.has_members:
             self._open_members(index, settings)
+        if self.report.together:
+            self._expect_spool(settings)
         if settings.scan.password is None:
             self.report.tell_of_encryption()
         elif self._members is not None and self.report.encrypted:
@@ -122,6 +124,16 @@ class Archive:
         if isinstance(self._members, QuickMembers):
             self._quick_members = self._members
 
+    def _expect_spool(self, settings: Settings) -> None:
+        """Raises LimitError where there is no room for what will be spooled, as far as that is certain: it takes more
+        than it takes in the archive, which is packed better."""
+        if not settings.spool:
+            self.report.tell_of_slowness()
+        elif not os.path.exists(cache.growing_place(os.fsdecode(self.source.path))):
+            from rofuse_formats.spool_file import SpoolFile  # which a mount with a ready spool does not need
+
+            SpoolFile(settings.spool_limit).expect(min(self.report.together, self.source.size))
+
     def _tell(self, line: str) -> None:
         self.log(line)  # who that is, is said when the archive is open
 
@@ -142,6 +154,15 @@ class Archive:
             row = word & layout.DATA_MASK
             return self._members.read(self.image.member(row), row, self.image.size[node - 1], offset, size)
         return self._pieces(node, offset, offset + size)
+
+    def target(self, node: int) -> bytes:
+        """A symlink's target. Raises as ``read``, where it is compressed and must be decoded."""
+        if not self.image.is_packed(node):
+            return self.image.target(node)
+        target = b"".join(self.read(node, 0, self.image.size[node - 1]))
+        if b"\0" in target:
+            raise DamagedError("what should be the target of a symbolic link is none")
+        return target
 
     def is_at_hand(self, node: int, offset: int, size: int) -> bool:
         """Whether ``read`` would take no time: little is asked for, and it need not be decoded, or is small enough. A

@@ -20,7 +20,8 @@ Where a member's bytes are is its ``data`` word, an unsigned 64-bit integer:
 - regular file, contiguous: the offset of its first byte in the decoded stream the format reads from (< 2**62)
 - regular file, sparse or in pieces: what ``Builder.extents`` returned
 - regular file, compressed by itself: what ``Builder.packed`` returned; the format then has ``members``
-- symlink: what ``Builder.text`` returned for its target; ``size`` is the target's length
+- symlink: what ``Builder.text`` returned for its target; ``size`` is the target's length. Where the target is
+  compressed with the files, what ``Builder.packed`` returned: it is read when somebody asks for it
 - character and block devices: ``os.makedev(major, minor)``
 - anything else: 0
 """
@@ -162,6 +163,11 @@ class Builder(Protocol):
 
     def encrypted(self, files: int, /) -> None:
         """So many files take a password."""
+        ...
+
+    def together(self, size: int, /) -> None:
+        """So many bytes of members are compressed together, or a large one by itself, and are spooled when they are
+        read."""
         ...
 
     def secret(self, told: bool, /) -> None:

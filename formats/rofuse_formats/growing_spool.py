@@ -170,10 +170,12 @@ class GrowingSpool:
         """A run of ``MOST_PIECES`` pieces at most as a batch, for ``append``; nothing is changed. By any thread."""
         import zstandard
 
-        pieces = [data[at : at + PIECE] for at in range(0, len(data), PIECE)]
+        view = memoryview(data)
+        pieces = [view[at : at + PIECE] for at in range(0, len(data), PIECE)]
         compressor = zstandard.ZstdCompressor(level=LEVEL, write_content_size=True)
         packed = compressor.multi_compress_to_buffer([*pieces], threads=1)  # without the interpreter's lock
-        stored, records = [], []
+        stored: list[bytes | memoryview] = []
+        records = []
         for number, piece in enumerate(pieces):
             small = packed[number].tobytes()
             stored.append(small if len(small) < len(piece) else piece)

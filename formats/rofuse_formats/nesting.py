@@ -154,6 +154,9 @@ class _Screen:
             data = self._address(data, size)
         return self._add(self._below + path, mode, owner, size, mtime, mtime_ns, data)
 
+    def together(self, size: int, /) -> None:
+        self._builder.together(size)
+
     def hardlink(self, path: bytes, target: bytes, /) -> None:
         self._builder.hardlink(self._below + path, self._below + target)
 

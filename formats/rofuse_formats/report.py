@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from rofuse_formats.limits import MIB
+
 NAMED = 100  # skipped members and damages that are kept by name; beyond that they are only counted
 
 
@@ -19,6 +21,8 @@ class Report:
         self.damage_count = 0
         self.encrypted = 0
         """Files that take a password."""
+        self.together = 0
+        """Bytes of members that are decoded together, and spooled when they are read."""
         self.holds_secrets = self.lacks_secrets = False
         """Whether the image has what was decrypted, which must not be written where it can be read without the
         password; and whether it lacks something because there was none."""
@@ -49,6 +53,11 @@ class Report:
             files = "1 file is" if self.encrypted == 1 else f"{self.encrypted} files are"
             self.warn(f"{files} encrypted: read with --password-file or --password")
 
+    def tell_of_slowness(self) -> None:
+        """That nothing is spooled."""
+        if self.together:
+            self.warn(f"{self.together / MIB:,.0f} MiB are read slowly at random: they are not spooled")
+
     def lines(self) -> list[str]:
         """What a user should know, one line each, the worst first."""
         lines = [f"damaged: {message}" for message, _offset in self.damage[:3]]
@@ -68,6 +77,7 @@ class Report:
             "damage": self.damage,
             "damage_count": self.damage_count,
             "encrypted": self.encrypted,
+            "together": self.together,
             "holds_secrets": self.holds_secrets,
             "lacks_secrets": self.lacks_secrets,
         }
@@ -81,4 +91,5 @@ class Report:
         report.damage = [(str(message), int(offset)) for message, offset in data["damage"]]
         report.damage_count, report.encrypted = int(data["damage_count"]), int(data["encrypted"])
         report.holds_secrets, report.lacks_secrets = bool(data["holds_secrets"]), bool(data["lacks_secrets"])
+        report.together = int(data.get("together", 0))  # which indexes of the first days lack
         return report

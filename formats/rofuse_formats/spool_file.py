@@ -55,6 +55,23 @@ class SpoolFile:
                 )
             free, allowed = self._figures(written, others)
 
+    def expect(self, size: int) -> None:
+        """Raises LimitError where a spool of ``size`` bytes has no room, whatever made some for it. Nothing is made or
+        dropped for that."""
+        try:
+            place = os.statvfs(cache.directory())
+        except OSError:
+            return  # there is none yet; who writes there will see
+        taken = sum(file.size for file in cache.kept() if file.kind == "spool")
+        room = place.f_bavail * place.f_frsize + taken
+        allowed = min(self._limit if self._limit is not None else room // 2, room - RESERVE)
+        if size > allowed:
+            raise LimitError(
+                f"needs a spool of {_mib(size)} or more to be read at random, and spools may take {_mib(allowed)} in "
+                f"{cache.directory()} ({_mib(room - taken)} free there); --spool-limit raises it, --no-spool reads "
+                f"without one, slowly"
+            )
+
     def _figures(self, written: int, others: list[cache.Kept]) -> tuple[int, int]:
         """Bytes free on the file system, and bytes that this spool may take."""
         room = os.fstatvfs(self.open())

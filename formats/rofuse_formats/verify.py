@@ -34,7 +34,7 @@ def verify(archive: Archive) -> Iterator[Finding]:
     """Looks at every name, in the archive's order. ``archive``: indexed just now, without ``salvage``."""
     known: dict[int, tuple[str, int | None]] = {}
     for path, node in archive.image.walk():
-        if not stat.S_ISREG(archive.image.mode[node - 1]):
+        if not stat.S_ISREG(archive.image.mode[node - 1]) and not archive.image.is_packed(node):
             yield Finding(path, 0, "", None)
         elif node in known:
             yield Finding(path, 0, *known[node])

@@ -110,6 +110,9 @@ class Recorder:
     def encrypted(self, files: int, /) -> None:
         raise AssertionError("tar knows no encryption")
 
+    def together(self, size: int, /) -> None:
+        raise AssertionError("members of tar are not compressed by themselves")
+
     def secret(self, told: bool, /) -> None:
         raise AssertionError("tar knows no encryption")
 

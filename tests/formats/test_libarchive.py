@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,7 @@ from tests.formats.libarchive_support import (
     TESTDATA,
     content,
     crashing,
+    decodings,
     files,
     opened,
     seven,
@@ -144,13 +146,51 @@ def test_folders_of_7z(tmp_path: Path) -> None:
     ):
         path = seven(tmp_path, tree, *options)
         source = FileSource(path)
-        found = sevenzip.folders(source.pread, source.size)
-        assert found is not None
+        contents = sevenzip.contents(source.pread, source.size)
+        assert contents is not None
+        found = contents.folders
+        assert contents.masked is None
         assert [len(folder.sizes) for folder in found] == shape
         assert all((folder.place >= 0) == ("-mx=0" in options) for folder in found)
         archive = opened(path)
         assert {path: content(archive, path.encode()) for path in tree} == tree
         path.unlink()
+
+
+def linked(folder: Path, *options: str) -> Path:
+    """A solid 7z archive with a symbolic link behind its files."""
+    path = seven(folder, texts(3, 50_000))
+    path.unlink()
+    (folder / "source" / "z").symlink_to("d0/0")
+    command = ["7z", "a", "-bd", "-snl", *options, str(path), "@" + str(folder / "names"), "z"]
+    subprocess.run(command, cwd=folder / "source", check=True, capture_output=True, timeout=60)
+    return path
+
+
+@pytest.mark.parametrize(
+    "options", [["-ms=on"], ["-ms=off"], ["-mx=0"], ["-ms=on", "-mhc=off"], ["-ms=on", "-m0=bzip2"]]
+)
+def test_links_in_7z_are_read_when_they_are_asked_for(options: list[str], tmp_path: Path) -> None:
+    archive = opened(linked(tmp_path, *options))
+    node = archive.image.resolve(b"z")
+    assert archive.image.is_packed(node)
+    assert (stat.S_ISLNK(archive.image.mode[node - 1]), archive.image.size[node - 1]) == (True, 4)
+    assert decodings(archive) == []
+    assert archive.target(node) == b"d0/0"
+    assert {path: content(archive, path.encode()) for path in texts(3, 50_000)} == texts(3, 50_000)
+
+
+def test_a_mount_does_not_decode_up_to_the_last_link(tmp_path: Path) -> None:
+    path = linked(tmp_path, "-ms=on", "-mx=1")
+    data = bytearray(path.read_bytes())
+    for at in range(40, 30_000, 1000):  # of what is compressed; the header lies behind it
+        data[at] ^= 0xFF
+    path.write_bytes(data)
+    archive = opened(path)
+    assert archive.report.lines() == []
+    assert len(list(archive.image.walk())) == 7
+    with pytest.raises(DamagedError):
+        archive.target(archive.image.resolve(b"z"))
 
 
 def test_what_cannot_be_understood_is_no_list() -> None:
@@ -170,7 +210,7 @@ def test_what_cannot_be_understood_is_no_list() -> None:
             def pread(size: int, at: int, copy: bytes = bytes(copy)) -> bytes:
                 return copy[at : at + size]
 
-            sevenzip.folders(pread, len(copy))
+            sevenzip.contents(pread, len(copy))
             cabinet.folders(pread)
             iso.files(pread)
             rar.flags(pread)

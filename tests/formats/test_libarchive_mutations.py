@@ -1,40 +1,16 @@
-"""Archives that were damaged in any way: no crash but a helper's, no hang, no file that is longer than it claims.
-
-``ROFUSE_MUTATIONS`` says how many there are to be; the few of an ordinary run are others every day.
-"""
+"""Archives that were damaged in any way: no crash but a helper's, no hang, no file that is longer than it claims."""
 
 from __future__ import annotations
 
-import os
-import random
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rofuse_formats.errors import FormatError
-from tests.formats.libarchive_support import ARCHIVES, files, opened
+from tests.formats import libarchive_mutations as mutations
+from tests.formats.libarchive_support import files, opened
 
-COUNT = int(os.environ.get("ROFUSE_MUTATIONS", "40"))
-SEED = os.environ.get("ROFUSE_SEED", time.strftime("%Y-%j"))
-_LARGEST = 60_000  # bytes of an archive that is tried
+COUNT = mutations.count(40)
 _READ = 6  # files of each
-
-
-def mutated(data: bytes, chance: random.Random) -> bytes:
-    """Its magic is left to it: what is not recognised tries nothing."""
-    copy = bytearray(data)
-    for _ in range(chance.choice((1, 3, 10))):
-        at = chance.randrange(8, max(9, len(copy)))
-        kind = chance.randrange(5)
-        if kind < 2:
-            copy[at : at + 1] = bytes([chance.randrange(256)])
-        elif kind == 2:
-            copy[at : at + 8] = chance.choice((b"\xff" * 8, bytes(8), b"\1" + bytes(7), b"\x7f" * 4))
-        elif kind == 3:
-            copy[at:at] = copy[chance.randrange(len(copy)) :][: chance.randrange(64)]
-        elif chance.randrange(3) == 0:
-            del copy[at:]
-    return bytes(copy)
 
 
 def attempt(path: Path) -> None:
@@ -53,17 +29,11 @@ def attempt(path: Path) -> None:
 
 
 def test_damaged_archives(tmp_path: Path) -> None:
-    chance = random.Random(SEED)
-    seeds = [path for path in ARCHIVES if path.stat().st_size <= _LARGEST or path.suffix == ".cpio"]
-    made = []
-    for number in range(COUNT):
-        seed = seeds[number % len(seeds)]
-        path = tmp_path / f"{number}-{seed.name}"
-        path.write_bytes(mutated(seed.read_bytes(), chance))
-        made.append(path)
     with ThreadPoolExecutor(2) as pool:
+        made = list(mutations.made(tmp_path, COUNT))
         for path, outcome in [(path, pool.submit(attempt, path)) for path in made]:
             error = outcome.exception(timeout=240)
             if error is not None:
-                raise AssertionError(f"ROFUSE_SEED={SEED} ROFUSE_MUTATIONS={COUNT}: {path.name}") from error
+                said = f"ROFUSE_SEED={mutations.SEED} ROFUSE_MUTATIONS={COUNT}: {path.name}"
+                raise AssertionError(said) from error
             path.unlink()

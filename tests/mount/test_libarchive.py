@@ -107,6 +107,13 @@ def test_the_errno_of_what_cannot_be_read(rofuse: Rofuse, folder: Path, mountpoi
     assert os.strerror(errno.EOPNOTSUPP) in shell("cat", mountpoint / "a").stderr
 
 
+def test_links_whose_targets_are_compressed(rofuse: Rofuse, mountpoint: Path) -> None:
+    assert rofuse(TESTDATA / "la-7z-links.7z", mountpoint).returncode == 0
+    assert shell("stat", "-c", "%F %s", mountpoint / "d/link").stdout == "symbolic link 7\n"
+    assert shell("readlink", mountpoint / "d/link").stdout == "../text\n"
+    assert shell("cat", mountpoint / "d/link").stdout == shell("cat", mountpoint / "text").stdout != ""
+
+
 def test_a_library_that_is_missing_is_named(rofuse: Rofuse, folder: Path, mountpoint: Path) -> None:
     without = {"LIBARCHIVE": "/no/such/library.so"}
     line = failed(rofuse(TESTDATA / "la-7z-solid.7z", mountpoint, environment=without), 16)

@@ -178,6 +178,9 @@ class ImageBuilder:
     def encrypted(self, files: int, /) -> None:
         self.report.encrypted += files
 
+    def together(self, size: int, /) -> None:
+        self.report.together += size
+
     def secret(self, told: bool, /) -> None:
         self.report.holds_secrets |= told
         self.report.lacks_secrets |= not told
@@ -253,7 +256,8 @@ class ImageBuilder:
         if kind not in _TYPES:
             self.report.skip(path, "of no type that can be shown")
             return -1
-        if kind == stat.S_IFLNK and not self.is_target(data):
+        is_packed = data >> layout.DATA_SHIFT == layout.DATA_MEMBER
+        if kind == stat.S_IFLNK and not (0 < size <= TARGET_MAX if is_packed else self.is_target(data)):
             self.report.skip(
                 path, f"a symbolic link whose target is empty, over {TARGET_MAX} bytes or no text"
             )

@@ -83,16 +83,16 @@ class _Columns:
         """Data words, and the sizes that follow from them."""
         modes, sizes, words = self.column["mode"], self.column["size"], self.column["data"]
         regular = {mode for mode in set(modes) if stat.S_ISREG(mode)}
+        packed = regular | {mode for mode in set(modes) if stat.S_ISLNK(mode)}
         members, others = array("Q"), list[int]()
         for row, (mode, size, word) in enumerate(zip(modes, sizes, words, strict=True)):
-            if size and mode in regular:
-                if word >= _MEMBER:
-                    words[row] = _MEMBER + len(members)
-                    members.append(word - _MEMBER)
-                elif word >= _PIECES:
-                    words[row] = self._pieces(word)
-            else:
+            if word >= _MEMBER and size and mode in packed:
+                words[row] = _MEMBER + len(members)
+                members.append(word - _MEMBER)
+            elif not size or mode not in regular:
                 others.append(row)
+            elif word >= _PIECES:
+                words[row] = self._pieces(word)
         for row in others:
             words[row], sizes[row] = self._without_bytes(modes[row], words[row])
         for name, values in self.builder.member_rows.items():

@@ -107,18 +107,18 @@ def _fields(image: Image, node: int) -> str:
 
 
 def _data(image: Image, node: int, mode: int) -> str:
+    word = image.data[node - 1]
+    if image.is_packed(node):
+        member = image.member(word & layout.DATA_MASK)
+        return f"%{member.at}+{member.packed}/{member.method}/{member.crc:08x}/{member.flags}"
     if stat.S_ISLNK(mode):
         return ">" + _escape(image.target(node))
-    word = image.data[node - 1]
     if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
         return f"{os.major(word)}:{os.minor(word)}"
     if not stat.S_ISREG(mode) or not image.size[node - 1]:
         return "-"
     if word >> layout.DATA_SHIFT == layout.DATA_OFFSET:
         return f"@{word}"
-    if word >> layout.DATA_SHIFT == layout.DATA_MEMBER:
-        member = image.member(word & layout.DATA_MASK)
-        return f"%{member.at}+{member.packed}/{member.method}/{member.crc:08x}/{member.flags}"
     pieces = [f"{e.logical}+{e.length}@{e.offset}/{e.stream}" for e in image.extents(node)]
     return ",".join(pieces) or ","
 

@@ -19,7 +19,8 @@ Tables
 - dirents, grouped by directory: ``name_at`` (+1, in the names heap), ``child`` (nodeid), ``order``: within a
   directory's group, the dirents sorted by name, as row numbers.
 - owners: ``uid``, ``gid``, ``uname``, ``gname`` (rows of strings).
-- strings: ``string_at`` (+1, in the texts heap): symlink targets, owner names, attribute names and values.
+- strings: ``string_at`` (+1, in the texts heap): symlink targets that are not packed, owner names, attribute names and
+  values.
 - files in pieces: ``pieces_at`` (+1, in extents).
 - extents: ``logical``, ``length``, ``offset``, ``stream``.
 - members that are compressed by themselves: ``member_at`` (where the format finds it in stream 0), ``packed``
@@ -87,7 +88,7 @@ WIDTH = {"H": 2, "I": 4, "Q": 8, "q": 8}
 
 HAS_ATIME, HAS_CTIME, HAS_BTIME = 1, 2, 4
 
-# The two top bits of a regular file's data word say what the rest is.
+# The two top bits of a regular file's data word say what the rest is; in a symlink's, they are 0 or DATA_MEMBER.
 DATA_SHIFT = 62
 DATA_OFFSET = 0  # offset in stream 0, see SPAN
 DATA_PIECES = 1  # row of the files in pieces

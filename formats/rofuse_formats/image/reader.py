@@ -121,8 +121,14 @@ class Image:
         return bytes(self._texts[self._string_at[row] : self._string_at[row + 1]])
 
     def target(self, node: int) -> bytes:
-        """A symlink's target."""
+        """A symlink's target, unless that is packed."""
         return self.string(self.data[node - 1])
+
+    def is_packed(self, node: int) -> bool:
+        """Whether the bytes of a regular file, or a symlink's target, are a member that is compressed by itself."""
+        row = node - 1
+        is_filled = stat.S_ISREG(self.mode[row]) or stat.S_ISLNK(self.mode[row])
+        return is_filled and self.data[row] >> layout.DATA_SHIFT == layout.DATA_MEMBER
 
     def owner_names(self, owner: int) -> tuple[bytes, bytes]:
         """User and group name of a row of owners; empty where the archive has none."""

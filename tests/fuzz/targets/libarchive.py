@@ -24,10 +24,17 @@ def seeds() -> Iterator[bytes]:
 def fuzz(data: bytes) -> None:
     magic.kind_of(data)
     source = MemorySource(data)
-    for folder in sevenzip.folders(source.pread, source.size) or ():
+    contents = sevenzip.contents(source.pread, source.size)
+    for folder in contents.folders if contents is not None else ():
         assert len(folder.sizes) == len(folder.checksums)
+    if contents is not None and contents.masked is not None:
+        patched = sevenzip.with_header(data[: sevenzip.START], len(data), contents.masked)
+        masked = MemorySource(patched + data[sevenzip.START :] + contents.masked)
+        again = sevenzip.contents(masked.pread, masked.size)
+        assert again is not None
+        assert again == sevenzip.Contents(contents.folders, None)
     for kind in ("7zip", "cab"):
-        found = groups.listed(kind, source.pread, source.size)
+        found = groups.listed(kind, source.pread, contents)
         if found is not None:
             assert all(a < b for a, b in pairwise(found.starts))
             for at in (0, found.starts[-1] - 1):

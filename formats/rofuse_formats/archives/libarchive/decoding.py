@@ -7,8 +7,7 @@ comes meanwhile waits until the pass is where he reads. Who wants another group 
 spool a pass stops where nobody wants more, remembers the last of what it decoded, and goes on from there.
 
 Rules
-- ``_changed``, a condition, guards all bookkeeping. It is never held while anything is decoded, compressed or
-  written.
+- ``_changed``, a condition, guards all bookkeeping. It is never held while anything is decoded or compressed.
 - A pass is moved on by one thread at a time. What it says is good to its ``position``.
 - A helper that dies is started again, and what it gives once more is dropped. Dies it ``TRIES`` times at one place,
   what follows there in the group cannot be had. One that was killed is to blame for nothing, and is started more often.
@@ -27,6 +26,7 @@ from rofuse_formats.archives.libarchive.keeping import Held, Keeper
 from rofuse_formats.archives.libarchive.passes import Pass
 from rofuse_formats.archives.libarchive.process import DiedError, Helper, error_of
 from rofuse_formats.archives.libarchive.resting import Resting
+from rofuse_formats.archives.libarchive.writing import BATCH, Run, SpoolWriter
 from rofuse_formats.errors import DamagedError, FormatError
 from rofuse_formats.growing_spool import GrowingSpool, Piece
 from rofuse_formats.limits import MIB
@@ -36,8 +36,6 @@ from rofuse_formats.streams import BlockCache
 TRIES, TRIES_KILLED = 3, 20
 MOST_PASSES = 3
 """Helper processes at a time."""
-BATCH = MIB // 2
-"""Bytes that are compressed and written together: so few that the helper goes on meanwhile, for they fit on the way."""
 REMEMBERED = 8 * MIB
 """Bytes that a pass without a spool remembers."""
 _KEY = -1  # of pieces in the block cache
@@ -52,6 +50,7 @@ class Decoding:
     ) -> None:
         self._start, self._spooled, self._cache, self._salvage = start, spooled, cache, salvage
         self._changed = threading.Condition()
+        self._writer = SpoolWriter(self._changed, self._written)
         self._keeper: Keeper | None = None
         self._held = Held()
         self._passes: list[Pass] = []  # least recently used first
@@ -82,14 +81,16 @@ class Decoding:
             self._is_closed = True
             working = [one.helper for one in self._passes if one.helper is not None and one.is_busy]
             idle = [one.helper for one in self._passes if one.helper is not None and not one.is_busy]
-            for spool in self._keeper.spools if self._keeper is not None else ():
-                spool.close()
             self._changed.notify_all()
         for helper in working:
             helper.end()  # whoever waits for it buries it
         for helper in idle:
             helper.close()
         self._resting.close()
+        self._writer.wait()
+        with self._changed:
+            for spool in self._keeper.spools if self._keeper is not None else ():
+                spool.close()
 
     def is_spooling(self) -> bool:
         with self._changed:
@@ -211,6 +212,8 @@ class Decoding:
     def _finish(self, current: Pass) -> None:
         """The pass is over, or cannot go on. What it remembers and nobody else has, it still has."""
         self._write(current, whole=True)
+        if not current.is_over:
+            self._writer.wait()  # what it has is had from the spool, then
         with self._changed:
             helper, current.helper, current.is_busy = current.helper, None, False
             if not (current.is_over and current.parts):
@@ -266,8 +269,7 @@ class Decoding:
             raise DiedError("spoke nonsense")
         with self._changed:
             if not current.is_begun:
-                current.start = current.position = current.first = start
-                current.end, current.is_begun = end, True
+                current.begin(start, end)
             elif (start, end) != (current.start, current.end):
                 raise DiedError("spoke nonsense")
             self._changed.notify_all()
@@ -281,13 +283,10 @@ class Decoding:
             raise DiedError("spoke nonsense")
         self._pass_gap(current, at)
         with self._changed:
-            if not current.parts:
-                current.first = current.position
-            current.parts.append(data)
-            current.position += len(data)
+            current.add(data)
             current.deaths = 0
             self._changed.notify_all()
-        # The end is written at once: the mount may be over before the helper says that this was it.
+        # The end is handed on at once: the mount may be over before the helper says that this was it.
         self._write(current, whole=current.position >= current.end)
 
     def _pass_gap(self, current: Pass, at: int) -> None:
@@ -297,11 +296,11 @@ class Decoding:
         if current.trouble is None:
             raise DiedError("left something out")
         self._write(current, whole=True)
+        self._writer.wait()
         if self._salvage:
             self._add_bad(current, current.position, at, current.trouble)
         with self._changed:
-            current.parts, current.first = [], at
-            current.position = at
+            current.pass_over(at)
 
     def _add_bad(self, current: Pass, start: int, end: int, error: FormatError) -> None:
         with self._changed:
@@ -311,11 +310,11 @@ class Decoding:
             self._changed.notify_all()
             keeper = self._keeping()
             spool = keeper.spool() if type(error) is DamagedError else None
-        if spool is not None and not any(known[:2] == (start, end) for known in spool.bad):
-            try:
-                spool.append_bad(start, end, str(error))
-            except OSError as trouble:
-                keeper.give_up(str(trouble))
+            if spool is not None and not any(known[:2] == (start, end) for known in spool.bad):
+                try:
+                    spool.append_bad(start, end, str(error))
+                except OSError as trouble:
+                    keeper.give_up(str(trouble))
 
     def _buried(self, current: Pass, error: DiedError) -> None:
         """The helper is dead."""
@@ -346,47 +345,40 @@ class Decoding:
     # -- keeping
 
     def _write(self, current: Pass, *, whole: bool) -> None:
-        """Keeps what was decoded, where there is enough of it or it is the whole group."""
-        size = current.position - current.first
+        """Hands on what was decoded to be kept, where there is enough of it or it is the whole group."""
+        size = current.position - current.written
         is_long = current.position - current.start >= LEAST
         if not size or (not whole and (size < BATCH or not is_long)):
             return
         with self._changed:
-            runs = [(current.first, bytes(current.bytes(current.first, current.position)))]
-            if whole and not is_long:
-                runs = self._held.put(*runs[0])
-                current.parts, current.first = [], current.position
-            spool = self._keeping().spool() if runs else None
-            if spool is None:
-                self._remember_less(current)
+            if self._is_closed:
                 return
-        try:
+            start, end = current.written, current.position if whole else current.position - size % BATCH
+            if whole and not is_long:
+                runs = self._held.put(start, bytes(current.bytes(start, end)))
+                current.pass_over(end)
+                spool = self._keeping().spool() if runs else None
+            else:
+                spool = self._keeping().spool()
+                current.written = end
+                if spool is None:
+                    current.forget(current.position - REMEMBERED)
+                else:
+                    runs = [(start, bytes(current.bytes(start, end)))]
+        if spool is not None:
             for start, data in runs:
-                self._append(spool, start, data, whole)
-        except OSError as error:
-            self._keeping().give_up(error.strerror or str(error))
+                for at in range(0, len(data), BATCH):
+                    self._writer.put(Run(spool, start + at, data[at : at + BATCH]))
+
+    def _written(self, run: Run, trouble: OSError | None) -> None:
+        """A run is in its spool, or cannot be; the lock is held."""
+        if trouble is not None:
+            if not self._is_closed:
+                self._keeping().give_up(trouble.strerror or str(trouble))
             return
-        with self._changed:
-            size = current.position - current.first
-            done = min(spool.end_of(current.first) - current.first, size)
-            if current.parts and done:
-                rest = bytes(current.bytes(current.first + done, current.position))
-                current.parts, current.first = [rest] if rest else [], current.first + done
-            self._changed.notify_all()
-
-    def _remember_less(self, current: Pass) -> None:
-        size = current.position - current.first
-        if current.parts and size > REMEMBERED:
-            first = current.position - REMEMBERED // 2
-            current.parts, current.first = [bytes(current.bytes(first, current.position))], first
-
-    def _append(self, spool: GrowingSpool, at: int, data: bytes, whole: bool) -> None:
-        size = len(data) if whole else len(data) - len(data) % BATCH
-        for start in range(0, size, BATCH):
-            run = data[start : min(start + BATCH, size)]
-            with self._changed:
-                if spool.end_of(at + start) >= at + start + len(run):
-                    continue
-            batch, pieces = spool.prepared(at + start, run)
-            with self._changed:
-                spool.append(at + start, batch, pieces)
+        for current in [*self._passes]:
+            if current.first <= run.start < current.position:
+                current.forget(run.spool.end_of(current.first))
+                if current.is_over and not current.is_busy and not current.parts:
+                    self._passes.remove(current)
+        self._changed.notify_all()

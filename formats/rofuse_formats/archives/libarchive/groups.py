@@ -44,14 +44,14 @@ class Listed:
         return self.starts[first], self.starts[end]
 
 
-def listed(kind: str, pread: Pread, size: int) -> Listed | None:
-    """The groups of a 7z archive or a cabinet; None where it does not tell them."""
+def listed(kind: str, pread: Pread, contents: sevenzip.Contents | None) -> Listed | None:
+    """The groups of a 7z archive with ``contents`` or of a cabinet; None where it does not tell them."""
     sizes: list[int] = []
     groups: list[int] = []
     places: list[int] = []
     checksums: list[int | None] = []
     if kind == "7zip":
-        for number, folder in enumerate(sevenzip.folders(pread, size) or ()):
+        for number, folder in enumerate(contents.folders if contents is not None else ()):
             place = folder.place
             for one, checksum in zip(folder.sizes, folder.checksums, strict=True):
                 if one:

@@ -55,18 +55,17 @@ class Worker:
         bound(order)
         self.source = Source(line, [(int(fd), int(size)) for fd, size in order["files"]], int(order["size"]))
         self.archive = Archive(order, self.source, ffi)
-        self._listed: groups.Listed | None = None
-        self._is_ready = False  # whether _listed is known
+        self._listed = self.archive.listed
         self._linear = self._number = 0  # where the next entry with bytes begins, and how many came before it
         self._passed = True  # whether the current entry is counted in that already
         self._used = False  # whether anything was decoded since the archive was opened
 
-    def list(self) -> None:
+    def list(self, least: int) -> None:
         lister = Lister(self.archive, self.order["kind"])
         for rows in lister.batches():
             self.source.alive()
             self.line.send_json(protocol.ENTRIES, rows)
-        self.line.send_json(protocol.LISTED, lister.summary())
+        self.line.send_json(protocol.LISTED, lister.summary(least))
 
     def data(self, at: int, *, is_careful: bool) -> None:
         """Decodes the group with byte ``at`` of the linear stream. ``is_careful``: each entry is told before the next
@@ -97,9 +96,6 @@ class Worker:
     def _group(self, at: int) -> tuple[int, int]:
         """End -1: with this entry."""
         kind = self.order["kind"]
-        if not self._is_ready:
-            self._listed = groups.listed(kind, self.source.pread, self.source.size)
-            self._is_ready = True
         if self._listed is not None:
             return self._listed.group(at)
         return (0, groups.END) if groups.is_solid(kind, self.source.pread) else (at, -1)
@@ -148,11 +144,16 @@ class Worker:
         """Tells the bytes of one entry, and whether they are bad."""
         got, end = 0, linear + size
         trouble: FormatError | None = None
+        block, alive = self.archive.block, self.source.alive
         while trouble is None:
-            code, data, offset = self.archive.block()
-            self.source.alive()
+            code, data, offset = block()
             if code == libarchive_ffi.EOF:
                 break
+            alive()
+            if code == libarchive_ffi.OK and offset == got and got + len(data) <= size:
+                sender.add(linear + got, data)
+                got += len(data)
+                continue
             if code != libarchive_ffi.OK:
                 trouble = self.archive.trouble()
             if data and offset < got:
@@ -185,14 +186,14 @@ class _Sender:
         self._sent = time.monotonic()
 
     def add(self, at: int, data: bytes) -> None:
-        if self._parts and at != self._start + self._size:
+        size = self._size
+        if size and (at != self._start + size or size + len(data) > _CHUNK):
             self.flush()
-        if self._size + len(data) > _CHUNK:
-            self.flush()
-        if not self._parts:
+            size = 0
+        if not size:
             self._start = at
         self._parts.append(data)
-        self._size += len(data)
+        self._size = size + len(data)
 
     def zeros(self, at: int, size: int) -> None:
         while size > 0:
@@ -206,7 +207,8 @@ class _Sender:
 
     def flush(self) -> None:
         if self._parts:
-            self._line.send(protocol.BYTES, self._start, 0, b"".join(self._parts))
+            parts = self._parts if len(self._parts) <= protocol.MOST_PARTS else [b"".join(self._parts)]
+            self._line.send(protocol.BYTES, self._start, 0, *parts)
             if self._hold < 0:
                 self._line.wait()
         self._parts, self._size, self._sent = [], 0, time.monotonic()
@@ -259,7 +261,7 @@ def main(descriptor: int) -> NoReturn:
             while True:
                 message = line.receive()
                 if message.kind == protocol.LIST:
-                    worker.list()
+                    worker.list(message.a)
                 elif message.kind == protocol.DATA:
                     worker.data(message.a, is_careful=message.b != 0)
                 else:

@@ -1,22 +1,24 @@
 """The entries of an archive as rows of the protocol, in the helper process.
 
 Strategy
-Headers alone are read, as far as the format allows (the targets of symbolic links in a 7z archive are compressed with
-the files, and decoded for them). Where the bytes of a file lie in the
-source as they are, is said: of formats that compress nothing it is where libarchive stands behind the header; of
-those that may, where the archive's own lists confirm it (``iso``, ``sevenzip``, ``rar``).
+Headers alone are read. The targets of symbolic links in a 7z archive are compressed with the files: they are left to
+who reads them, as files are (``sevenzip``). Where the bytes of a file lie in the source as they are, is said: of
+formats that compress nothing it is where libarchive stands behind the header; of those that may, where the archive's
+own lists confirm it (``iso``, ``sevenzip``, ``rar``).
 """
 
 from __future__ import annotations
 
 import ctypes
 import stat
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from rofuse_formats import libarchive_ffi
 from rofuse_formats.archives.libarchive import groups, iso, rar
 from rofuse_formats.archives.libarchive.protocol import Row
+from rofuse_formats.limits import MIB
 
 if TYPE_CHECKING:
     from rofuse_formats.archives.libarchive.opened import Archive
@@ -32,8 +34,12 @@ _XATTRS_LIMIT = 1 << 20
 
 
 def mode_of(archive: Archive) -> int:
-    """Type and permissions of the current entry. Those of ar are files, whatever libarchive says."""
+    """Type and permissions of the current entry. Those of ar are files, whatever libarchive says; a masked link without
+    bytes is one, as libarchive has it."""
     mode = int(archive.functions.entry_mode(archive.entry))
+    if archive.has_masked_links and stat.S_ISSOCK(mode):
+        has_bytes = archive.functions.entry_size(archive.entry) > 0
+        return stat.S_IMODE(mode) | (stat.S_IFLNK if has_bytes else stat.S_IFREG)
     return mode | stat.S_IFREG if archive.order["kind"] == "ar" and not stat.S_IFMT(mode) else mode
 
 
@@ -43,7 +49,7 @@ def linear_size(archive: Archive) -> int:
     if not entry:
         return 0
     kind = stat.S_IFMT(mode_of(archive))
-    if kind == stat.S_IFREG:
+    if kind == stat.S_IFREG or (kind == stat.S_IFLNK and archive.has_masked_links):
         return max(0, int(functions.entry_size(entry)))
     if kind == stat.S_IFLNK and archive.order["kind"] == "7zip":  # its target is compressed with the rest
         return len(functions.entry_symlink(entry) or b"")
@@ -56,12 +62,14 @@ class Lister:
         self._functions = archive.functions
         self._linear = 0
         self._is_simple = kind in _SIMPLE
-        source = archive.source
-        self._listed = groups.listed(kind, source.pread, source.size)
+        self._listed = archive.listed
         self._number = 0  # of entries with bytes
-        self._iso = iso.files(source.pread) if kind == "iso9660" else set()
+        self._iso = iso.files(archive.source.pread) if kind == "iso9660" else set()
         self._damage: list[tuple[str, str]] = []
         self._count = 0
+        self._large: list[
+            int
+        ] = []  # sizes of files that are not small, and do not lie in the source as they are
 
     def batches(self) -> Iterator[list[Row]]:
         rows: list[Row] = []
@@ -90,13 +98,27 @@ class Lister:
                 rows, size = [], 0
         yield rows
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self, least: int) -> dict[str, Any]:
         version = libarchive_ffi.version(self.archive.ffi.version_number())
         return {
             "damage": self._damage[:100],
+            "together": self._together(least),
             "format": self.archive.format_name,
             "version": version,
         }
+
+    def _together(self, least: int) -> int:
+        """Bytes that are to be spooled: of all groups with ``least`` of them."""
+        sizes: Iterable[int] = self._large
+        listed = self._listed
+        if listed is not None:
+            totals: Counter[int] = Counter()
+            for size, group, place in zip(listed.sizes, listed.groups, listed.places, strict=True):
+                totals[group] += size if place < 0 else 0
+            sizes = totals.values()
+        elif groups.is_solid(self._kind, self.archive.source.pread):
+            sizes = [self._linear]
+        return sum(size for size in sizes if size >= least)
 
     def _row(self, warning: str) -> Row:
         functions, entry = self._functions, self.archive.entry
@@ -106,11 +128,13 @@ class Lister:
         checksum: int | None = None
         hardlink = None if self._is_simple else functions.entry_hardlink(entry)
         target: bytes | None = hardlink
-        if kind == stat.S_IFREG:
+        if kind == stat.S_IFREG or (kind == stat.S_IFLNK and self.archive.has_masked_links):
             size = self._size()
             place, checksum = self._place(size, hardlink is not None)
             if size > 0:
                 self._take(size)
+                if place < 0 and size >= MIB:
+                    self._large.append(size)
         elif kind == stat.S_IFLNK and hardlink is None:
             target = functions.entry_symlink(entry)
             if self._kind == "7zip" and target:

@@ -17,7 +17,7 @@ from bisect import bisect_right
 from typing import Any
 
 from rofuse_formats import libarchive_ffi
-from rofuse_formats.archives.libarchive import protocol
+from rofuse_formats.archives.libarchive import groups, protocol, sevenzip
 from rofuse_formats.archives.libarchive.protocol import Line
 from rofuse_formats.errors import DamagedError, FormatError, LimitError, PasswordError, UnsupportedError
 
@@ -32,6 +32,7 @@ class Source:
 
     def __init__(self, line: Line, files: list[tuple[int, int]], size: int) -> None:
         self.size, self.position = size, 0
+        self._start, self._stored, self._end = b"", size, b""
         self.error: BaseException | None = None
         self._line, self._files, self._data = line, files, b""
         self._starts = [0]
@@ -40,8 +41,20 @@ class Source:
         self._next_size = FIRST_READ
         self._alive = self._told = time.monotonic()
 
+    def patch(self, start: bytes, end: bytes) -> None:
+        """From now on the source begins with ``start``, and ``end`` follows what it had. Once."""
+        self._start, self._end, self.size = start, end, self.size + len(end)
+
     def pread(self, size: int, offset: int) -> bytes:
-        size = min(size, self.size - offset)
+        if offset >= len(self._start) and offset + size <= self._stored:
+            return self._pread(size, offset)
+        data = self._pread(min(size, self._stored - offset), offset)
+        if offset < len(self._start):
+            data = self._start[offset : offset + size] + data[len(self._start) - offset :]
+        at = offset + len(data) - self._stored
+        return data + self._end[at : at + size - len(data)] if at >= 0 else data
+
+    def _pread(self, size: int, offset: int) -> bytes:
         if size <= 0:
             return b""
         if self._files:
@@ -115,18 +128,28 @@ class Source:
 
 
 class Archive:
-    """The archive as libarchive has it open, at one of its entries."""
+    """The archive as libarchive has it open, at one of its entries. ``listed``: its groups, where it lists them.
+    ``has_masked_links``: what libarchive takes for sockets are its symbolic links."""
 
     def __init__(self, order: dict[str, Any], source: Source, ffi: Any) -> None:
         self.order, self.source, self.ffi = order, source, ffi
         self.functions = libarchive_ffi.functions(ffi)
         self.entry = ctypes.c_void_p()
+        self._entry = ctypes.byref(self.entry)
+        self._block = ctypes.c_void_p(), ctypes.c_size_t(), ctypes.c_int64()
+        self._block_places = tuple(map(ctypes.byref, self._block))
         self._callbacks = (
             ffi.READ_CALLBACK(source.read),
             ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(source.skip),
             ffi.SEEK_CALLBACK(source.seek),
         )
         self._archive: Any = None
+        contents = sevenzip.contents(source.pread, source.size) if order["kind"] == "7zip" else None
+        self.listed = groups.listed(order["kind"], source.pread, contents)
+        self.has_masked_links = contents is not None and contents.masked is not None
+        if contents is not None and contents.masked is not None:
+            start = source.pread(sevenzip.START, 0)
+            source.patch(sevenzip.with_header(start, source.size, contents.masked), contents.masked)
         self.open()
 
     def open(self) -> None:
@@ -134,7 +157,7 @@ class Archive:
         if self._archive is not None:
             self.ffi.read_free(self._archive)
         self.source.rewind()
-        self.entry = ctypes.c_void_p()
+        self.entry.value = None
         self._archive = self.ffi.read_new()
         self.ffi.get_read_filter_function("none")(self._archive)
         self.ffi.get_read_format_function(self.order["kind"])(self._archive)
@@ -154,20 +177,22 @@ class Archive:
 
     def next_header(self) -> int:
         """A code of ``libarchive_ffi``."""
-        code: int = self.functions.read_next_header(self._archive, ctypes.byref(self.entry))
-        self._raise_kept()
+        code: int = self.functions.read_next_header(self._archive, self._entry)
+        if self.source.error is not None:
+            self._raise_kept()
         return code
 
     def block(self) -> tuple[int, bytes, int]:
         """Of the entry's data: code, bytes and their offset."""
-        start, size, offset = ctypes.c_void_p(), ctypes.c_size_t(), ctypes.c_int64()
-        code = self.functions.read_data_block(
-            self._archive, ctypes.byref(start), ctypes.byref(size), ctypes.byref(offset)
-        )
-        self._raise_kept()
-        if code == libarchive_ffi.EOF or not start or not size.value or code < libarchive_ffi.WARN:
+        start, size, offset = self._block
+        start.value, size.value = None, 0
+        code = self.functions.read_data_block(self._archive, *self._block_places)
+        if self.source.error is not None:
+            self._raise_kept()
+        count = size.value
+        if code == libarchive_ffi.EOF or not start or not count or code < libarchive_ffi.WARN:
             return code, b"", offset.value
-        return code, ctypes.string_at(start, size.value), offset.value
+        return code, ctypes.string_at(start, count), offset.value
 
     def _raise_kept(self) -> None:
         error, self.source.error = self.source.error, None

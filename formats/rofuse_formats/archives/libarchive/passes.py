@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 from rofuse_formats.archives.libarchive.process import Helper
 from rofuse_formats.errors import FormatError
 
@@ -19,13 +21,45 @@ class Pass:
         self.is_over = False
         self.deaths = 0
         self.trouble: FormatError | None = None  # of the run that is missing before the next bytes
-        self.parts: list[bytes] = []  # decoded, up to ``position``, and in no spool yet
-        self.first = at  # where those begin
+        self.parts: list[bytes] = []  # decoded, up to ``position``, and perhaps in no spool yet
+        self._starts: list[int] = []  # where each of those begins
+        self.written = at  # up to where they were handed on to be written
 
     def covers(self, at: int) -> bool:
         return self.start <= at < self.end
 
+    @property
+    def first(self) -> int:
+        """Where ``parts`` begin."""
+        return self._starts[0] if self._starts else self.position
+
+    def begin(self, start: int, end: int) -> None:
+        self.start = self.position = self.written = start
+        self.end, self.is_begun = end, True
+
+    def add(self, data: bytes) -> None:
+        self._starts.append(self.position)
+        self.parts.append(data)
+        self.position += len(data)
+
+    def pass_over(self, at: int) -> None:
+        """Goes on at ``at``; nothing is remembered."""
+        self.parts, self._starts = [], []
+        self.position = self.written = at
+
+    def forget(self, end: int) -> None:
+        """The parts that end there, at the latest, are needed no more."""
+        number = bisect_right(self._starts, end) - 1
+        if number >= 0 and end >= self._starts[number] + len(self.parts[number]):
+            number += 1
+        if number > 0:
+            del self.parts[:number], self._starts[:number]
+
     def bytes(self, start: int, end: int) -> memoryview:
-        data = self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
-        self.parts = [data]
-        return memoryview(data)[start - self.first : end - self.first]
+        found = []
+        number = bisect_right(self._starts, start) - 1
+        while start < end:
+            at = start - self._starts[number]
+            found.append(memoryview(self.parts[number])[at : at + end - start])
+            start, number = start + len(found[-1]), number + 1
+        return found[0] if len(found) == 1 else memoryview(b"".join(found))

@@ -132,7 +132,7 @@ class Helper:
         size, offset = message.a, message.b
         if not (0 < size <= protocol.LARGEST and 0 <= offset <= self._source.size):
             raise ValueError("wants bytes that are none")
-        self._line.send(protocol.CONTENT, body=self._source.pread(size, offset))
+        self._line.send(protocol.CONTENT, 0, 0, self._source.pread(size, offset))
 
     def _how(self) -> tuple[str, bool]:
         self.close()

@@ -23,13 +23,16 @@ from typing import Any, NamedTuple
 
 HEADER = Struct("<IIqq")
 LARGEST = 1 << 24
+MOST_PARTS = 512
+"""Of a message's body. A system call takes 1024."""
 _MOST_WAITING = 16
 _MOST_QUEUED = 16
 
 # to the helper
 OPEN, LIST, DATA, CONTENT = 1, 2, 3, 4
-"""``OPEN``: JSON (what ``process.Helper`` is made with). ``DATA``: decode the group with byte a of the linear stream;
-b: whether one of its entries has killed a helper. ``CONTENT``: bytes of the source."""
+"""``OPEN``: JSON (what ``process.Helper`` is made with). ``LIST``: describe the entries, and tell how much the groups
+of a bytes or more have in all. ``DATA``: decode the group with byte a of the linear stream; b: whether one of its
+entries has killed a helper. ``CONTENT``: bytes of the source."""
 # from the helper
 READ, ENTRIES, LISTED, GROUP, BYTES, BAD, DONE, ERROR, TICK = 16, 17, 18, 19, 20, 21, 22, 23, 24
 """``READ``: a bytes at offset b of the source are wanted. ``ENTRIES``: JSON, a list of ``Row``. ``LISTED``: JSON, a
@@ -62,7 +65,8 @@ class Row(NamedTuple):
     times: list[tuple[int, int] | None]
     """mtime, atime, ctime, birthtime."""
     target: str
-    """Of a symbolic link, or what is another name for (``hardlink``)."""
+    """Of a symbolic link, or what is another name for (``hardlink``). Of a link without one it is its bytes, which are
+    in the linear stream or at ``place``."""
     hardlink: bool
     rdev: tuple[int, int]
     encrypted: bool
@@ -88,12 +92,14 @@ class Line:
         self.socket = connection
         self._waiting: deque[Message] = deque()
 
-    def send(self, kind: int, a: int = 0, b: int = 0, body: bytes | memoryview = b"") -> None:
-        header = HEADER.pack(kind, len(body), a, b)
+    def send(self, kind: int, a: int = 0, b: int = 0, *body: bytes | memoryview) -> None:
+        """``body``: up to ``MOST_PARTS``, which become one."""
+        size = sum(map(len, body))
+        header = HEADER.pack(kind, size, a, b)
         try:
-            sent = self.socket.sendmsg((header, body))
-            if sent < len(header) + len(body):
-                self.socket.sendall((header + bytes(body))[sent:])
+            sent = self.socket.sendmsg((header, *body))
+            if sent < len(header) + size:
+                self.socket.sendall(b"".join((header, *body))[sent:])
         except (BrokenPipeError, ConnectionResetError) as error:
             raise EOFError from error
 
@@ -141,10 +147,12 @@ class QueuedLine(Line):
 
     def __init__(self, connection: socket.socket) -> None:
         super().__init__(connection)
-        self._queue: queue.Queue[tuple[int, int, int, bytes | memoryview]] = queue.Queue(_MOST_QUEUED)
+        self._queue: queue.Queue[tuple[int, int, int, tuple[bytes | memoryview, ...]]] = queue.Queue(
+            _MOST_QUEUED
+        )
         threading.Thread(target=self._send_on, daemon=True).start()
 
-    def send(self, kind: int, a: int = 0, b: int = 0, body: bytes | memoryview = b"") -> None:
+    def send(self, kind: int, a: int = 0, b: int = 0, *body: bytes | memoryview) -> None:
         self._queue.put((kind, a, b, body))
 
     def wait(self) -> None:
@@ -155,7 +163,7 @@ class QueuedLine(Line):
         while True:
             kind, a, b, body = self._queue.get()
             try:
-                super().send(kind, a, b, body)
+                super().send(kind, a, b, *body)
             except (EOFError, OSError):
                 os._exit(0)  # nobody listens any more
             self._queue.task_done()

@@ -22,6 +22,7 @@ from rofuse_formats.archives.libarchive.records import ENCRYPTED, NOT_HELD, NUMB
 from rofuse_formats.entry import Builder, ScanOptions, Time
 from rofuse_formats.errors import DamagedError
 from rofuse_formats.source import Source
+from rofuse_formats.spool import LEAST
 
 _OWNERLESS = ("7zip", "cab", "rar", "warc")
 _SYMBOLS = (
@@ -53,6 +54,9 @@ class Scanner:
             self._describe(body)
         for name, message in self._summary.get("damage") or ():
             self._builder.damaged(str(error_of((name, message))), self._source.size)
+        together = self._summary.get("together", 0)
+        if isinstance(together, int) and together > 0 and self._kind != "mtree":
+            self._builder.together(min(together, _MOST_DATA))
         self._tell()
 
     def _bodies(self) -> Iterator[bytes]:
@@ -68,7 +72,7 @@ class Scanner:
             )
             passed = 0
             try:
-                helper.ask(protocol.LIST)
+                helper.ask(protocol.LIST, LEAST)
                 while (message := helper.receive()).kind == protocol.ENTRIES:
                     passed += 1
                     if passed > given:
@@ -137,12 +141,12 @@ class Scanner:
     def _data(self, row: protocol.Row, target: bytes) -> tuple[int, int]:
         """The size, and the data word."""
         kind = stat.S_IFMT(row.mode)
-        if kind == stat.S_IFLNK:
+        if kind == stat.S_IFLNK and (target or row.size <= 0):
             return len(target), self._builder.text(target)
         if kind in (stat.S_IFCHR, stat.S_IFBLK):
             major, minor = row.rdev
             return 0, os.makedev(major & 0xFFF, minor & 0xFFFFF)
-        if kind != stat.S_IFREG:
+        if kind not in (stat.S_IFREG, stat.S_IFLNK):
             return 0, 0
         if not (0 <= row.linear <= _MOST_DATA and -1 <= row.place <= _MOST_DATA):
             raise ValueError("a place that is none")
@@ -152,7 +156,7 @@ class Scanner:
             flags |= ENCRYPTED
         if self._kind == "mtree" and row.size:
             flags |= NOT_HELD
-        elif row.place >= 0 and not row.encrypted:
+        elif row.place >= 0 and not row.encrypted and (kind == stat.S_IFREG or row.checksum is not None):
             if row.checksum is not None and row.size:
                 word = self._builder.packed(
                     row.place, row.size, row.checksum & 0xFFFFFFFF, self._method, STORED

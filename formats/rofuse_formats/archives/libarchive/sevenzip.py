@@ -3,14 +3,19 @@
 libarchive reads all that and tells none of it. Here the header is read once more, as far as that goes (7-Zip's
 7zFormat.txt); a header that is compressed is decoded by the standard library.
 
+The target of a symbolic link is compressed with the files, and libarchive decodes all up to it when it comes by the
+link. Where there are links, it is therefore given another header, in which they are *masked*: called sockets, which
+7z archives do not have, and whose bytes it leaves alone until they are asked for.
+
 Rules
-- What is not understood is no error: ``folders`` gives None, and the archive is taken as one piece.
+- What is not understood is no error: ``contents`` gives None, and the archive is taken as one piece.
 - Every count is checked against the bytes that must stand for it before anything is made of it.
 """
 
 from __future__ import annotations
 
 import lzma
+import stat
 import struct
 import zlib
 from collections.abc import Callable
@@ -19,8 +24,10 @@ from typing import NamedTuple
 from rofuse_formats.limits import MIB
 
 _SIGNATURE_HEADER = struct.Struct("<6sBBIQQI")
+START = _SIGNATURE_HEADER.size
 _LARGEST_HEADER = 256 * MIB
-_END, _HEADER, _PROPERTIES, _STREAMS, _FILES = 0, 1, 2, 4, 5
+_END, _HEADER, _STREAMS, _FILES = 0, 1, 4, 5
+_ATTRIBUTES, _HAS_MODE = 21, 0x8000
 _PACK_INFO, _UNPACK_INFO, _SUBSTREAMS, _SIZE, _CRC = 6, 7, 8, 9, 10
 _FOLDER, _CODERS_SIZES, _NUM_STREAMS, _ENCODED = 11, 12, 13, 23
 _COPY, _LZMA, _LZMA2 = b"\0", b"\3\1\1", b"\x21"
@@ -37,6 +44,15 @@ class Folder(NamedTuple):
     """Where its bytes begin in the archive, where they lie in it as they are; else -1."""
     checksums: list[int | None]
     """CRC-32 of each file, where the archive has it."""
+
+
+class Contents(NamedTuple):
+    """What a header tells."""
+
+    folders: list[Folder]
+    """In the order of their files."""
+    masked: bytes | None
+    """The header, with masked links; None where there are no links."""
 
 
 class _Coders(NamedTuple):
@@ -67,18 +83,24 @@ class _Bytes:
         self._at += size
         return data
 
+    @property
+    def left(self) -> int:
+        return len(self._data) - self._at
+
     def byte(self) -> int:
-        return self.take(1)[0]
+        at = self._at
+        if at >= len(self._data):
+            raise _Misunderstood
+        self._at = at + 1
+        return self._data[at]
 
     def number(self) -> int:
         """The leading ones of the first byte count the bytes that follow."""
-        first, value, mask = self.byte(), 0, 0x80
-        for shift in range(0, 64, 8):
-            if not first & mask:
-                return value | (first & (mask - 1)) << shift
-            value |= self.byte() << shift
-            mask >>= 1
-        return value
+        first = self.byte()
+        if first < 0x80:
+            return first
+        more = 8 - (first ^ 0xFF).bit_length()
+        return int.from_bytes(self.take(more), "little") | (first & 0x7F >> more) << 8 * more
 
     def count(self, each: int = 0) -> int:
         """A number of things, each of which takes so many of the bytes that are left."""
@@ -99,15 +121,15 @@ class _Bytes:
             raise _Misunderstood
 
 
-def folders(pread: Pread, size: int) -> list[Folder] | None:
-    """The folders of an archive of ``size`` bytes, in the order of their files; None where that cannot be told."""
+def contents(pread: Pread, size: int) -> Contents | None:
+    """What the header of an archive of ``size`` bytes tells; None where it is not understood."""
     try:
         data = _next_header(pread, size)
         for _ in range(4):
             header = _Bytes(data)
             tag = header.byte()
             if tag == _HEADER:
-                return _of_header(header)
+                return _of_header(header, data)
             if tag != _ENCODED:
                 return None
             data = _decoded_header(header, pread)
@@ -127,11 +149,48 @@ def _next_header(pread: Pread, size: int) -> bytes:
     return data
 
 
-def _of_header(header: _Bytes) -> list[Folder] | None:
+def with_header(start: bytes, size: int, header: bytes) -> bytes:
+    """The first bytes of an archive, ``start``, when ``header`` is to be its header and follows its ``size`` bytes."""
+    signature, major, minor, *_rest = _SIGNATURE_HEADER.unpack(start)
+    fields = struct.pack("<QQI", size - _SIGNATURE_HEADER.size, len(header), zlib.crc32(header))
+    return struct.pack("<6sBBI", signature, major, minor, zlib.crc32(fields)) + fields
+
+
+def _of_header(header: _Bytes, data: bytes) -> Contents | None:
     tag = header.byte()
     if tag == _FILES:
-        return []
-    return _streams(header)[0] if tag == _STREAMS else None
+        return Contents([], None)
+    if tag != _STREAMS:
+        return None
+    found = _streams(header)[0]
+    try:
+        return Contents(found, _masked(header, data))
+    except _Misunderstood:
+        return Contents(found, None)
+
+
+def _masked(header: _Bytes, data: bytes) -> bytes | None:
+    """``header`` is ``data``, behind the streams."""
+    header.expect(_FILES)
+    count = header.count()
+    while (tag := header.byte()) != _END:
+        size = header.count(1)
+        if tag != _ATTRIBUTES:
+            header.take(size)
+            continue
+        known = sum(header.bits(count))
+        header.expect(0)  # not elsewhere
+        place = len(data) - header.left
+        words = header.take(4 * known)
+        if all(highest >> 4 != stat.S_IFLNK >> 12 for highest in set(words[3::4])):
+            return None
+        changed = bytearray(data)
+        for at, (word,) in enumerate(struct.iter_unpack("<I", words)):
+            if word & _HAS_MODE and stat.S_ISLNK(word >> 16):
+                mode = stat.S_IFSOCK | stat.S_IMODE(word >> 16)
+                struct.pack_into("<H", changed, place + 4 * at + 2, mode)
+        return bytes(changed) if changed != data else None
+    return None
 
 
 def _decoded_header(header: _Bytes, pread: Pread) -> bytes:
@@ -291,4 +350,5 @@ def _substreams(
 
 def _checksums(header: _Bytes, count: int) -> list[int | None]:
     known = header.bits(count)
-    return [int.from_bytes(header.take(4), "little") if is_known else None for is_known in known]
+    found = (value for (value,) in struct.iter_unpack("<I", header.take(4 * sum(known))))
+    return [next(found) if is_known else None for is_known in known]
