@@ -94,6 +94,7 @@ class ArchiveFilesystem(Filesystem):
         view = view or View()
         image = archive.image
         self.archive, self._image, self._log = archive, image, log
+        self._contents = archive.contents
         archive.log = log
         self._told: set[int] = set()
         self._top = _top(image, view)
@@ -242,7 +243,7 @@ class ArchiveFilesystem(Filesystem):
         if not 0 < nodeid <= self._image.inode_count:
             return True
         node = self._node(nodeid)
-        return not stat.S_ISREG(self._image.mode[node - 1]) or self.archive.is_at_hand(node, offset, size)
+        return not stat.S_ISREG(self._image.mode[node - 1]) or self._contents.is_at_hand(node, offset, size)
 
     # -- data ------------------------------------------------------------------------------------------------
 
@@ -251,7 +252,7 @@ class ArchiveFilesystem(Filesystem):
         if not stat.S_ISREG(self._image.mode[node - 1]):
             raise IsADirectoryError(EISDIR, "not a file")
         try:
-            return self.archive.read(node, offset, size)
+            return self._contents.read(node, offset, size)
         except FormatError as error:
             self._tell(node, offset, error)
             raise OSError(_errno_of(error), str(error)) from error
@@ -302,7 +303,7 @@ class ArchiveFilesystem(Filesystem):
 
     def figures(self) -> dict[str, dict[str, int]]:
         """What ``status`` shows of it."""
-        cache = self.archive.cache
+        cache = self._contents.cache
         return {
             "cache": {"hits": cache.hits, "misses": cache.misses, "bytes": cache.bytes},
             "pushed": {"files": 0, "bytes": 0, "unread": 0},
