@@ -37,6 +37,12 @@ class _Commands(click.Group):
         command: click.Command = import_module(f"rofuse_mount.cli.commands.{cmd_name}").COMMAND
         return command
 
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise outcome.ReaderGoneError from error
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] in _ALIASES:
             args = [_ALIASES[args[0]], *args[1:]]
