@@ -12,7 +12,7 @@ Rules
 from __future__ import annotations
 
 import os
-import sys
+from typing import NoReturn
 
 import click
 
@@ -71,6 +71,6 @@ def _root() -> None:
     """
 
 
-def main(args: list[str] | None = None) -> None:
+def main(args: list[str] | None = None) -> NoReturn:
     """Runs the command and exits with its status."""
-    sys.exit(outcome.run(lambda: _root.main(args, prog_name="rofuse-mount", standalone_mode=False)))
+    outcome.leave(outcome.run(lambda: _root.main(args, prog_name="rofuse-mount", standalone_mode=False)))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from base64 import b64encode
+from binascii import b2a_base64
 from collections.abc import Iterable, Iterator
 from json.encoder import encode_basestring_ascii as quoted
 from math import floor
@@ -42,7 +42,7 @@ class Describer:
 
     def object_with_xattrs(self, path: bytes, node: int) -> str:
         xattrs = ", ".join(
-            f'{quoted(text(name))}: "{b64encode(value).decode("ascii")}"'
+            f'{quoted(text(name))}: "{b2a_base64(value, newline=False).decode("ascii")}"'
             for name, value in self.image.xattrs(node)
         )
         return f'{{{self._fields(path, node)}, "xattrs": {{{xattrs}}}}}'

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 import click
 
@@ -100,6 +101,16 @@ def run(command: Callable[[], object]) -> int:
         say(f"standard output cannot be written: {error.strerror}")
         return status or FAILED
     return status
+
+
+def leave(status: int) -> NoReturn:
+    """Ends the process. To take the interpreter apart takes longer than all that ``ls`` does, and where there never
+    was a thread nothing waits for it; what was written has been flushed."""
+    if "threading" in sys.modules:
+        sys.exit(status)
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    os._exit(status)
 
 
 def _run(command: Callable[[], object]) -> int:

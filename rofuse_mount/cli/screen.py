@@ -13,7 +13,6 @@ Rules
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -47,6 +46,8 @@ class Screen:
     @cached_property
     def width(self) -> int:
         """Columns of the terminal."""
+        import shutil  # not where nothing is laid out
+
         return max(20, shutil.get_terminal_size().columns)
 
     def write(self, data: bytes) -> None:

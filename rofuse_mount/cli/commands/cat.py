@@ -54,7 +54,9 @@ def _write(archive: Archive, node: int) -> None:
             raise DamagedError("the archive ends before the data of this member")
         try:
             offset += os.writev(_STANDARD_OUTPUT, pieces)
+        except BrokenPipeError:
+            raise
         except OSError as error:
             if error.errno != EFAULT:
-                raise
+                raise outcome.Failure(f"standard output cannot be written: {error.strerror}") from error
             raise DamagedError("the archive has become shorter since it was opened") from error

@@ -78,7 +78,8 @@ class _Listing:
 
     def show(self, paths: tuple[str, ...]) -> None:
         found = list(self.members.all_or(paths))
-        directories, files = [], []
+        directories: list[Member] = []
+        files: list[Member] = []
         for one in found:
             is_listed = self.image.is_directory(one[1]) and not self.itself
             (directories if is_listed else files).append(one)
