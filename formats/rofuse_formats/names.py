@@ -250,5 +250,5 @@ def regular(image: Image, path: Path) -> tuple[bytes, int]:
     if stat_modes.S_ISDIR(mode):
         raise IsADirectoryError(EISDIR, "Is a directory in the archive", text(raw(path)))
     if not stat_modes.S_ISREG(mode):
-        raise OSError(ENXIO, f"Is a {type_of(mode)} in the archive and holds nothing", text(raw(path)))
+        raise OSError(ENXIO, f"Is no file in the archive but a {type_of(mode)}", text(raw(path)))
     return found, node
