@@ -94,19 +94,29 @@ def run(command: Callable[[], object]) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
-        _leave_standard_output()
+        leave_standard_output()
         return status or READER_GONE
     except OSError as error:
-        _leave_standard_output()
-        say(f"standard output cannot be written: {error.strerror}")
-        return status or FAILED
+        failure = cannot_write(error)
+        say(str(failure))
+        return status or failure.status
     return status
 
 
+def cannot_write(error: OSError) -> Failure:
+    """For who could not write to standard output, which is not written to again."""
+    leave_standard_output()
+    return Failure(f"standard output cannot be written: {error.strerror}")
+
+
 def leave(status: int) -> NoReturn:
-    """Ends the process. To take the interpreter apart takes longer than all that ``ls`` does, and where there never
-    was a thread nothing waits for it; what was written has been flushed."""
-    if "threading" in sys.modules:
+    """Ends the process. To take the interpreter apart takes as long as all that ``ls`` does: that is left out where no
+    thread is waited for and nobody wants to be called. What was written has been flushed."""
+    import atexit
+    import threading  # which click has imported
+
+    callbacks: Callable[[], int] = getattr(atexit, "_ncallbacks", lambda: 1)  # CPython's own name
+    if threading.active_count() > 1 or callbacks():
         sys.exit(status)
     if sys.stderr is not None:
         sys.stderr.flush()
@@ -136,7 +146,7 @@ def _run(command: Callable[[], object]) -> int:
         say("interrupted")
         return INTERRUPTED
     except (ReaderGoneError, BrokenPipeError):
-        _leave_standard_output()
+        leave_standard_output()
         return READER_GONE
     except OSError as error:
         say(describe(error))
@@ -149,8 +159,8 @@ def _run(command: Callable[[], object]) -> int:
     return status if isinstance(status, int) else 0
 
 
-def _leave_standard_output() -> None:
-    """Who read our output has gone; the interpreter must not complain of it at exit."""
+def leave_standard_output() -> None:
+    """Nothing can be written there any more; the interpreter must not complain of it at exit."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)

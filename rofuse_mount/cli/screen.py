@@ -17,11 +17,14 @@ import stat
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, lru_cache
+from typing import Literal
 
 from rofuse_mount.cli import outcome
 from rofuse_mount.showing import show
 
 _BATCH = 1 << 16
+NARROW = 60
+"""Columns below which things are drawn with less air."""
 _STYLES = {
     stat.S_IFDIR: "bold blue",
     stat.S_IFLNK: "bold cyan",
@@ -42,6 +45,11 @@ class Screen:
         self.is_terminal = sys.stdout.isatty()
         self._held: list[bytes] = []
         self._size = 0
+
+    @cached_property
+    def has_colours(self) -> bool:
+        wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+        return self.is_terminal and wanted
 
     @cached_property
     def width(self) -> int:
@@ -65,10 +73,15 @@ class Screen:
             self.line(text)
 
     def flush(self) -> None:
-        if self._held:
-            self._out.write(b"".join(self._held))
-            self._held, self._size = [], 0
-        self._out.flush()
+        data = b"".join(self._held)
+        self._held, self._size = [], 0
+        try:
+            self._out.write(data)
+            self._out.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise outcome.cannot_write(error) from error
 
     def name(self, name: bytes, mode: int = 0) -> str:
         """A name as it is written here: coloured by what it is of, where ``mode`` says that."""
@@ -81,7 +94,7 @@ class Screen:
 
     @cached_property
     def _render(self) -> Callable[[str, str], str]:
-        if not self.is_terminal or os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb":
+        if not self.has_colours:
             return lambda text, style: text
         from rich.color import ColorSystem
         from rich.console import Console
@@ -101,10 +114,10 @@ class Screen:
         return cell_len(text)
 
     def table(self, rows: Sequence[Sequence[str]], heads: Sequence[str], right: Iterable[int] = ()) -> None:
-        """``right``: columns of numbers. Cells that are too wide for a terminal are broken."""
+        """``right``: columns of numbers. Where a terminal is too narrow, the last column is broken."""
         if self.is_terminal:
             self.flush()
-            _draw_table(rows, heads, set(right), self.width)
+            _draw_table(rows, heads, set(right), self)
             return
         for row in (heads, *rows):
             self.line("\t".join(row))
@@ -113,7 +126,7 @@ class Screen:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is None or not issubclass(kind, BrokenPipeError):
+        if kind is None or not issubclass(kind, BrokenPipeError | outcome.Failure):
             self.flush()
 
 
@@ -123,14 +136,23 @@ def _style_of(mode: int) -> str:
     return _STYLES.get(stat.S_IFMT(mode), "")
 
 
-def _draw_table(rows: Sequence[Sequence[str]], heads: Sequence[str], right: set[int], width: int) -> None:
+def _draw_table(rows: Sequence[Sequence[str]], heads: Sequence[str], right: set[int], screen: Screen) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table = Table(
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+        padding=(0, 1 if screen.width < NARROW else 2, 0, 0),
+    )
     for number, head in enumerate(heads):
-        table.add_column(head, justify="right" if number in right else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if number in right else "left"
+        table.add_column(head, justify=justify, overflow="fold", no_wrap=number < len(heads) - 1)
     for row in rows:
         table.add_row(*map(Text, row))
-    Console(file=sys.stdout, width=width, highlight=False, markup=False).print(table)
+    colours: Literal["auto"] | None = "auto" if screen.has_colours else None
+    Console(file=sys.stdout, width=screen.width, color_system=colours, highlight=False, markup=False).print(
+        table
+    )

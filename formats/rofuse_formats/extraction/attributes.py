@@ -138,9 +138,9 @@ class _All:
 def _umask() -> int:
     """That of this process, without changing it where that can be had."""
     try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+        with open("/proc/self/status", "rb") as status:
             for line in status:
-                if line.startswith("Umask:"):
+                if line.startswith(b"Umask:"):
                     return int(line.split()[1], 8)
     except (OSError, ValueError):
         pass  # no /proc: then by the only other way there is

@@ -58,5 +58,5 @@ def _write(archive: Archive, node: int) -> None:
             raise
         except OSError as error:
             if error.errno != EFAULT:
-                raise outcome.Failure(f"standard output cannot be written: {error.strerror}") from error
+                raise outcome.cannot_write(error) from error
             raise DamagedError("the archive has become shorter since it was opened") from error

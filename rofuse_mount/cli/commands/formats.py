@@ -25,13 +25,13 @@ def COMMAND(as_json: bool) -> None:
                 support.name,
                 support.kind,
                 "yes" if support.available else "no",
-                "random" if support.random_access else "once through",
+                "random" if support.random_access else "in order",
                 support.version or "",
                 "; ".join(support.missing),
             )
             for support in supports()
         ]
-        screen.table(rows, ("name", "kind", "readable", "access", "version", "missing"))
+        screen.table(rows, ("name", "kind", "reads", "access", "version", "missing"))
 
 
 def _as_json(support: Support) -> dict[str, object]:

@@ -13,7 +13,7 @@ from rofuse_mount.cli.describing import ROOT_PATH, Describer
 from rofuse_mount.cli.members import Members, json_option
 from rofuse_mount.cli.opening import open_source
 from rofuse_mount.cli.parameters import source_options
-from rofuse_mount.cli.screen import Screen
+from rofuse_mount.cli.screen import NARROW, Screen
 
 _WIDE = 70  # columns from which on links, owner and group are shown
 
@@ -116,6 +116,8 @@ class _Listing:
         for _name, node in rows:
             mode = stat.filemode(image.mode[node - 1])
             size, mtime = describer.size(node, self.human), describer.mtime(node)
+            if self.screen.is_terminal and self.screen.width < NARROW:
+                mtime = mtime.partition(" ")[0]
             if full:
                 user, group = (name(owner) for owner in describer.owner_names(node))
                 lines.append((mode, str(image.nlink[node - 1]), user, group, size, mtime))
