@@ -12,7 +12,7 @@ from rofuse_formats import Archive
 from rofuse_formats.errors import DamagedError, FormatError
 from rofuse_formats.names import regular
 from rofuse_mount.cli import outcome
-from rofuse_mount.cli.members import Members
+from rofuse_mount.cli.members import Members, paths_argument, source_argument
 from rofuse_mount.cli.opening import open_to_read
 from rofuse_mount.cli.parameters import source_options
 
@@ -21,8 +21,8 @@ _STANDARD_OUTPUT = 1
 
 
 @click.command("cat", short_help="Write files of an archive to standard output.")
-@click.argument("source", metavar="SOURCE")
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@source_argument
+@paths_argument(required=True)
 @source_options
 def COMMAND(source: str, paths: tuple[str, ...], **options: Any) -> int:
     """Write the files PATH of the archive SOURCE to standard output, one after the other.

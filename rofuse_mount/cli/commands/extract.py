@@ -10,7 +10,7 @@ import click
 
 from rofuse_formats import Extracted, ExtractOptions
 from rofuse_mount.cli import outcome
-from rofuse_mount.cli.members import Members
+from rofuse_mount.cli.members import Members, paths_argument, source_argument
 from rofuse_mount.cli.opening import open_to_read
 from rofuse_mount.cli.parameters import source_options
 from rofuse_mount.cli.progress import Progress
@@ -19,9 +19,9 @@ from rofuse_mount.cli.sizes import readable
 
 
 @click.command("extract", short_help="Copy what is in an archive to a directory.")
-@click.argument("source", metavar="SOURCE")
+@source_argument
 @click.argument("dest", metavar="DEST")
-@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@paths_argument()
 @click.option("--overwrite", is_flag=True, help="Replace what is there already.")
 @click.option(
     "-p",

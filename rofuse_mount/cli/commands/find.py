@@ -14,7 +14,7 @@ from rofuse_formats.globbing import Pattern
 from rofuse_formats.image.reader import Image
 from rofuse_formats.names import type_of
 from rofuse_mount.cli.describing import ROOT_PATH, Describer
-from rofuse_mount.cli.members import Members, json_option
+from rofuse_mount.cli.members import Members, json_option, paths_argument, source_argument
 from rofuse_mount.cli.opening import open_source
 from rofuse_mount.cli.parameters import Size, source_options
 from rofuse_mount.cli.screen import Screen
@@ -92,8 +92,8 @@ class _Moment(click.ParamType):  # type: ignore[type-arg]  # generic only from c
 
 
 @click.command("find", short_help="Find members of an archive by name, type, size or time.")
-@click.argument("source", metavar="SOURCE")
-@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@source_argument
+@paths_argument()
 @click.option(
     "-name", "--name", "names", multiple=True, metavar="PATTERN", help="Called like this: '*.conf'."
 )

@@ -13,7 +13,7 @@ import click
 
 from rofuse_formats import Archive
 from rofuse_formats.names import TYPES, text
-from rofuse_mount.cli.members import json_option
+from rofuse_mount.cli.members import json_option, source_argument
 from rofuse_mount.cli.opening import Opened, open_source
 from rofuse_mount.cli.outcome import show
 from rofuse_mount.cli.parameters import source_options
@@ -33,7 +33,7 @@ _PLURALS = {
 
 
 @click.command("info", short_help="Show what an archive is, and what is in it.")
-@click.argument("source", metavar="SOURCE")
+@source_argument
 @json_option
 @source_options
 def COMMAND(source: str, as_json: bool, **options: Any) -> None:

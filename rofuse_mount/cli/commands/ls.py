@@ -10,7 +10,7 @@ import click
 
 from rofuse_formats.image.reader import Image
 from rofuse_mount.cli.describing import ROOT_PATH, Describer
-from rofuse_mount.cli.members import Members, json_option
+from rofuse_mount.cli.members import Members, json_option, paths_argument, source_argument
 from rofuse_mount.cli.opening import open_source
 from rofuse_mount.cli.parameters import source_options
 from rofuse_mount.cli.screen import NARROW, Screen
@@ -25,8 +25,8 @@ Member = tuple[bytes, int]
     short_help="List what is in an archive.",
     context_settings={"help_option_names": ["--help"]},
 )
-@click.argument("source", metavar="SOURCE")
-@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@source_argument
+@paths_argument()
 @click.option("-l", "--long", is_flag=True, help="Mode, links, owner, group, size and time of each.")
 @click.option("-R", "--recursive", is_flag=True, help="What is below each directory, too.")
 @click.option("-h", "--human-readable", "human", is_flag=True, help="With -l: sizes as 1.5M.")

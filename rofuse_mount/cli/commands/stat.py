@@ -11,7 +11,7 @@ import click
 from rofuse_formats.entry import Time
 from rofuse_formats.names import stored, type_of
 from rofuse_mount.cli.describing import ROOT_PATH, Describer, decimal, moment
-from rofuse_mount.cli.members import Members, json_option
+from rofuse_mount.cli.members import Members, json_option, paths_argument, source_argument
 from rofuse_mount.cli.opening import open_source
 from rofuse_mount.cli.parameters import source_options
 from rofuse_mount.cli.screen import Screen
@@ -19,8 +19,8 @@ from rofuse_mount.cli.sizes import readable
 
 
 @click.command("stat", short_help="Show all that an archive says of a member.")
-@click.argument("source", metavar="SOURCE")
-@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@source_argument
+@paths_argument()
 @click.option("-L", "--dereference", "follow", is_flag=True, help="Of a symbolic link: what it leads to.")
 @json_option
 @source_options

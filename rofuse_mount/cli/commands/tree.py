@@ -11,7 +11,7 @@ import click
 from rofuse_formats.image.reader import Image
 from rofuse_mount.cli import outcome
 from rofuse_mount.cli.describing import ROOT_PATH, Describer
-from rofuse_mount.cli.members import Members, json_option
+from rofuse_mount.cli.members import Members, json_option, paths_argument, source_argument
 from rofuse_mount.cli.opening import open_source
 from rofuse_mount.cli.parameters import source_options
 from rofuse_mount.cli.screen import Screen
@@ -21,8 +21,8 @@ _DEEPEST = 1 << 16
 
 
 @click.command("tree", short_help="Draw the tree of an archive.")
-@click.argument("source", metavar="SOURCE")
-@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@source_argument
+@paths_argument()
 @click.option("-L", "--level", type=click.IntRange(1), metavar="N", help="No deeper than N levels.")
 @json_option
 @source_options
