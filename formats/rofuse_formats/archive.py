@@ -117,7 +117,7 @@ class Archive:
         """Copies what is in the archive, or of it what ``paths`` name (directories with all that is below), to the
         directory ``dest``, which is made. Nothing is ever written elsewhere. What cannot be extracted is told to
         ``options.tell`` and counted, and the rest goes on. Raises OSError where nothing can: ``dest`` cannot be made,
-        the disk is full; FileNotFoundError for a path that is not in the archive."""
+        the disk is full; FileNotFoundError for a path that is not in the archive; IndexDamagedError."""
         from rofuse_formats.extraction import extract
 
         return extract(self, dest, paths, options)

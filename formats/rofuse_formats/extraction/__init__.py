@@ -118,10 +118,13 @@ class _Extraction:
         self._closed: list[tuple[Directory, int]] = []  # directories that keep their owner out
 
     def run(self, dest: str | os.PathLike[str], wanted: Wanted | None) -> Extracted:
-        self._total = self._bytes_of(wanted)
         with Places(dest) as places:
             self.places = places
-            self._descend(places.root, wanted)
+            try:
+                self._total = self._bytes_of(wanted)
+                self._descend(places.root, wanted)
+            except IndexError as error:
+                raise IndexDamagedError("the index contradicts itself") from error
             for directory, node in self._closed:
                 self._attempt(directory.path, partial(self._finish, directory, node))
         return Extracted(self.entries, self.failed, self.size)
@@ -173,16 +176,20 @@ class _Extraction:
         return total
 
     def _attempt(self, path: bytes, action: Callable[[], None]) -> bool:
-        """Whether it succeeded; else it is told."""
+        """Whether it succeeded; else it is told. What points astray in an index is an IndexError, or one of its kin."""
+        failure: Exception
         try:
             action()
-        except (FormatError, OSError, ValueError, OverflowError) as error:
+            return True
+        except (IndexError, ValueError, OverflowError) as error:
+            failure = IndexDamagedError(f"the index contradicts itself: {error}")
+        except (FormatError, OSError) as error:
             if isinstance(error, OSError) and error.errno in _HOPELESS:
                 raise
-            self.failed += 1
-            self.options.tell(text(path), error)
-            return False
-        return True
+            failure = error
+        self.failed += 1
+        self.options.tell(text(path), failure)
+        return False
 
     # -- directories -----------------------------------------------------------------------------------------
 
