@@ -95,6 +95,7 @@ class ArchiveFilesystem(Filesystem):
         view = view or View()
         image = archive.image
         self.archive, self._image, self._log = archive, image, log
+        self._contents = archive.contents
         archive.log = log
         self._told: set[int] = set()
         self._top = _top(image, view)
@@ -258,7 +259,7 @@ class ArchiveFilesystem(Filesystem):
         node = self._node(nodeid)
         if self._pusher is not None and self._pusher.claims(node):
             return False
-        return not stat.S_ISREG(self._image.mode[node - 1]) or self.archive.is_at_hand(node, offset, size)
+        return not stat.S_ISREG(self._image.mode[node - 1]) or self._contents.is_at_hand(node, offset, size)
 
     # -- data ------------------------------------------------------------------------------------------------
 
@@ -267,7 +268,7 @@ class ArchiveFilesystem(Filesystem):
         if not stat.S_ISREG(self._image.mode[node - 1]):
             raise IsADirectoryError(EISDIR, "not a file")
         try:
-            data = self.archive.read(node, offset, size)
+            data = self._contents.read(node, offset, size)
         except FormatError as error:
             self._tell(node, offset, error)
             raise OSError(_errno_of(error), str(error)) from error
@@ -321,7 +322,7 @@ class ArchiveFilesystem(Filesystem):
 
     def figures(self) -> dict[str, dict[str, int]]:
         """What ``status`` shows of it."""
-        cache = self.archive.cache
+        cache = self._contents.cache
         return {
             "cache": {"hits": cache.hits, "misses": cache.misses, "bytes": cache.bytes},
             "pushed": self._pusher.figures() if self._pusher is not None else {},

@@ -1,18 +1,19 @@
 """Archives as inode images: a library that knows nothing of FUSE.
 
     import rofuse_formats
-    archive = rofuse_formats.open("backup.tar.zst")
-    for path, node in archive.image.walk():
-        print(path, archive.image.size[node - 1])
-    node = archive.image.resolve(b"etc/hostname")
-    print(b"".join(archive.read(node, 0, 4096)))
+    with rofuse_formats.open("backup.tar.zst") as archive:
+        for entry in archive.walk("etc"):
+            print(entry.path, entry.type, entry.size)
+        with archive.open("etc/hostname") as file:
+            print(file.read())
+        archive.extract("/tmp/etc", ["etc"])
 
-Public: ``open``, ``Archive``, ``Settings``, ``ScanOptions``, ``Limits``, ``formats``, ``errors``.
+Public: ``open``, ``Archive``, ``Entry``, ``ExtractOptions``, ``Extracted``, ``Settings``, ``ScanOptions``, ``Limits``,
+``formats``, ``errors``.
 """
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,26 +21,47 @@ if TYPE_CHECKING:
     from rofuse_formats.archive import Archive, open
     from rofuse_formats.archives import formats
     from rofuse_formats.entry import ScanOptions
+    from rofuse_formats.extraction import Extracted
+    from rofuse_formats.extraction import Options as ExtractOptions
     from rofuse_formats.limits import Limits
+    from rofuse_formats.names import Entry
     from rofuse_formats.settings import Settings
 
-__all__ = ["Archive", "Limits", "ScanOptions", "Settings", "errors", "formats", "open"]
+__all__ = [
+    "Archive",
+    "Entry",
+    "ExtractOptions",
+    "Extracted",
+    "Limits",
+    "ScanOptions",
+    "Settings",
+    "errors",
+    "formats",
+    "open",
+]
 
+# Where they are, and as what. Imported when they are asked for: whoever only lists names needs a few of them, and
+# ``formats`` imports every format.
 _HOMES = {
-    "Archive": "archive",
-    "Limits": "limits",
-    "ScanOptions": "entry",
-    "Settings": "settings",
-    "formats": "archives",
-    "open": "archive",
+    "Archive": ("archive", "Archive"),
+    "Entry": ("names", "Entry"),
+    "ExtractOptions": ("extraction", "Options"),
+    "Extracted": ("extraction", "Extracted"),
+    "Limits": ("limits", "Limits"),
+    "ScanOptions": ("entry", "ScanOptions"),
+    "Settings": ("settings", "Settings"),
+    "formats": ("archives", "formats"),
+    "open": ("archive", "open"),
 }
 
 
 def __getattr__(name: str) -> object:
-    # Only what is asked for: the registry imports every format, which a mount with a ready index starts without, and
-    # a helper process that decodes for another one starts without all that opens archives.
+    from importlib import import_module
+
     if name == "errors":
-        return importlib.import_module(f"{__name__}.errors")
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return import_module(f"{__name__}.errors")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, real = _HOMES[name]
+    globals()[name] = found = getattr(import_module(f"{__name__}.{module}"), real)
+    return found

@@ -1,50 +1,50 @@
-"""An archive, open: its tree (``image``) and its bytes (``read``)."""
+"""An archive, open: its tree (``image``, ``walk``, ``stat``) and its bytes (``open``, ``read``, ``extract``)."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from rofuse_formats import cache, codecs, parts
+from rofuse_formats import cache, parts
 from rofuse_formats.errors import DamagedError, IndexDamagedError
-from rofuse_formats.image import layout
 from rofuse_formats.image.reader import Image
 from rofuse_formats.index import Index
-from rofuse_formats.points_file import PointsFile
 from rofuse_formats.report import Report
 from rofuse_formats.settings import Settings
-from rofuse_formats.source import Source, StoredSource
-from rofuse_formats.spool import Spool
-from rofuse_formats.streams import (
-    BLOCK,
-    BlockCache,
-    PartStream,
-    SpannedStream,
-    StoredStream,
-    Stream,
-    decoded_stream,
-)
+from rofuse_formats.source import StoredSource
 
 if TYPE_CHECKING:
-    from rofuse_formats.entry import Members, PackedFormat, QuickMembers
+    import io
+
+    from rofuse_formats.contents import Contents
+    from rofuse_formats.extraction import Extracted, Options
     from rofuse_formats.indexing import Progress
+    from rofuse_formats.names import Entry, Path
+    from rofuse_formats.spool import Spool
+    from rofuse_formats.streams import BlockCache, Stream
 
 BLINK = 0.25  # seconds; what is indexed in less is not worth a file
-_MOST_PIECES = 256  # of a file in one answer; one writev takes 1,024 buffers
-_ZEROS = memoryview(bytes(1 << 20))
 
 
 class Archive:
-    """An archive and its index. Immutable; ``read`` may be called by any number of threads.
+    """An archive and its index. Immutable; its methods may be called by any number of threads.
 
     ``image``: the tree. ``report``: what was noticed when it was indexed. ``format``, ``compression`` (outermost first)
     and ``frames`` (of each compression): what it is. ``parts``: archives in it whose trees are shown: of each its
     first byte, its bytes, and the number of the stream that is decoded from it, None where it is not compressed.
-    ``index_path``: where the index is kept, None when only in memory; ``points_path``: where seek points are that are
-    made later, None where they are not kept.
+    ``codecs``: the compression of each stream, ``suspect`` what failed its check in each. ``unspooled``: bytes that
+    can only be read from the beginning of their stream on. ``index_path``: where the index is kept, None when only in
+    memory; ``points_path``: where seek points are that are made later, None where they are not kept.
+
+    ``later``: its bytes are opened when they are first read, by one thread, and until then it is not known whether they
+    can be; ``spool`` is then not needed.
+
+    A path (``Path``) is str or bytes, below the archive's root; a leading slash means nothing. Symbolic links on the
+    way are followed within the archive, as if its root were that of the system.
     """
 
     def __init__(
@@ -55,6 +55,8 @@ class Archive:
         index_path: str | None = None,
         spool: Spool | None = None,
         points_path: str | None = None,
+        *,
+        later: bool = False,
     ) -> None:
         self.log: Callable[[str], None] = lambda line: None
         """Told, in a line, of what goes wrong besides reading."""
@@ -62,11 +64,10 @@ class Archive:
         self.source, self.index_path, self.index_size = source, index_path, index.size
         self.spool = spool
         self.image = Image(index.image)
-        self.cache = BlockCache()
         try:
             meta, outer = index.meta, int(index.meta["outer"])
-            self.format, names = str(meta["format"]), [str(name) for name in meta["codecs"]]
-            self.compression = names[:outer]
+            self.format, self.codecs = str(meta["format"]), [str(name) for name in meta["codecs"]]
+            self.compression = self.codecs[:outer]
             self.frames = [int(count) for count in meta["frames"]][:outer]
             self.parts = [
                 (int(start), int(size), None if number is None else int(number))
@@ -74,68 +75,82 @@ class Archive:
             ]
             self.report = Report.from_json(meta["report"])
             self.suspect = [[(int(start), int(end)) for start, end in ranges] for ranges in meta["suspect"]]
+            self.unspooled = int(meta.get("unspooled", 0))
         except (KeyError, TypeError, ValueError) as error:
             raise IndexDamagedError(f"the index lacks its description: {error}") from error
-        if not len(index.seeks) == len(self.suspect) == len(names):
+        if not len(index.seeks) == len(self.suspect) == len(self.codecs):
             raise IndexDamagedError("the index lacks seek points")
-        if bool(meta.get("spool")) != (spool is not None):
-            raise IndexDamagedError("the index lacks its spool")
-        self.stream = self._open_streams(names, index, settings)
-        self._members: Members | None = None
-        self._quick_members: QuickMembers | None = None
-        if self.image.has_members:
-            self._open_members(index, settings)
-        if self.report.together:
-            self._expect_spool(settings)
+        self._index, self._settings = index, settings
         if settings.scan.password is None:
             self.report.tell_of_encryption()
-        elif self._members is not None and self.report.encrypted:
-            self._members.try_password(self.image.members())
+        if not later:
+            if self.report.together:
+                self._expect_spool()
+            self.contents  # noqa: B018  # opened now, so that what is wrong with them is said now
 
-    def _open_streams(self, names: list[str], index: Index, settings: Settings) -> Stream:
-        def decoded(source: Source, number: int) -> Stream:
-            opened = codecs.named(names[number]).open(source, index.seeks[number], settings.limits)
-            suspect = self.suspect[number]
-            return decoded_stream(opened, self.cache, number, suspect, self.spool, settings.salvage)
-
-        stream: Stream | None = None
-        for depth in range(len(self.compression)):
-            stream = decoded(stream or self.source, depth)
-        stream = stream or StoredStream(self.source)
-        if not self.parts:
-            return stream
-        if not all(number is None or 0 <= number < len(names) for _start, _size, number in self.parts):
-            raise IndexDamagedError("the index lacks a stream within the archive")
-        streams = [stream]
-        for start, size, number in self.parts:
-            part = PartStream(stream, start, size)
-            streams.append(part if number is None else decoded(part, number))
-        return SpannedStream(streams)
-
-    def _open_members(self, index: Index, settings: Settings) -> None:
-        from rofuse_formats.archives import named  # where members are compressed by themselves
-        from rofuse_formats.entry import QuickMembers
-
-        packed_format = cast("PackedFormat", named(self.format))
-        kept = None
-        if self.points_path is not None and not settings.salvage:  # which checks nothing
-            kept = PointsFile(self.source, index.digest, self.points_path, self._tell)
-        self._members = packed_format.members(self.stream, self.cache, settings, kept)
-        if isinstance(self._members, QuickMembers):
-            self._quick_members = self._members
-
-    def _expect_spool(self, settings: Settings) -> None:
+    def _expect_spool(self) -> None:
         """Raises LimitError where there is no room for what will be spooled, as far as that is certain: it takes more
         than it takes in the archive, which is packed better."""
-        if not settings.spool:
+        if not self._settings.spool:
             self.report.tell_of_slowness()
         elif not os.path.exists(cache.growing_place(os.fsdecode(self.source.path))):
             from rofuse_formats.spool_file import SpoolFile  # which a mount with a ready spool does not need
 
-            SpoolFile(settings.spool_limit).expect(min(self.report.together, self.source.size))
+            SpoolFile(self._settings.spool_limit).expect(min(self.report.together, self.source.size))
 
-    def _tell(self, line: str) -> None:
-        self.log(line)  # who that is, is said when the archive is open
+    # -- names -----------------------------------------------------------------------------------------------
+
+    def walk(self, path: Path = b"") -> Iterator[Entry]:
+        """Everything below a directory, depth first, a directory before its entries, in archive order. Raises
+        FileNotFoundError, NotADirectoryError."""
+        from rofuse_formats import names
+
+        return names.walk(self, path)
+
+    def stat(self, path: Path, *, follow: bool = False) -> Entry:
+        """What the archive has under a path, in time that does not grow with the archive. ``follow``: if that is a
+        symbolic link, what it leads to. Raises FileNotFoundError, NotADirectoryError; OSError for links in a circle."""
+        from rofuse_formats import names
+
+        return names.stat(self, path, follow)
+
+    # -- bytes -----------------------------------------------------------------------------------------------
+
+    def open(self, path: Path) -> io.BufferedReader:
+        """A file of the archive, to be read as any other, sought in too; it works as long as the archive is open.
+        Raises FileNotFoundError, IsADirectoryError, OSError for what is no file; reading it raises as ``read``."""
+        from rofuse_formats.member_file import opened
+
+        return opened(self, path)
+
+    def extract(
+        self, dest: str | os.PathLike[str], paths: Iterable[Path] = (), options: Options | None = None
+    ) -> Extracted:
+        """Copies what is in the archive, or of it what ``paths`` name (directories with all that is below), to the
+        directory ``dest``, which is made. Nothing is ever written elsewhere. What cannot be extracted is told to
+        ``options.tell`` and counted, and the rest goes on. Raises OSError where nothing can: ``dest`` cannot be made,
+        the disk is full; FileNotFoundError for a path that is not in the archive; IndexDamagedError."""
+        from rofuse_formats.extraction import extract
+
+        return extract(self, dest, paths, options)
+
+    @cached_property
+    def contents(self) -> Contents:
+        """What bytes are read from. Raises IndexDamagedError, UnsupportedError, MissingLibraryError, PasswordError,
+        OSError."""
+        from rofuse_formats.contents import Contents  # not for who only looks at names
+
+        return Contents(self, self._index, self._settings)
+
+    @property
+    def stream(self) -> Stream:
+        """What files lie in that are not compressed by themselves."""
+        return self.contents.stream
+
+    @property
+    def cache(self) -> BlockCache:
+        """Decoded blocks."""
+        return self.contents.cache
 
     def read(self, node: int, offset: int, size: int) -> list[memoryview]:
         """Bytes [offset, offset+size) of a regular file, in pieces, shorter only at the end of the file.
@@ -143,17 +158,7 @@ class Archive:
         Pieces of stored files are views of the mapped archive: hand them on (``os.writev``), do not touch them, for the
         archive may have been truncated. Raises DamagedError where the archive ends too early, OSError from the source.
         """
-        size = min(size, self.image.size[node - 1] - offset)
-        if size <= 0:
-            return []
-        word = self.image.data[node - 1]
-        kind = word >> layout.DATA_SHIFT
-        if kind == layout.DATA_OFFSET:
-            return self._stream_bytes(word + offset, size)
-        if kind == layout.DATA_MEMBER and self._members is not None:
-            row = word & layout.DATA_MASK
-            return self._members.read(self.image.member(row), row, self.image.size[node - 1], offset, size)
-        return self._pieces(node, offset, offset + size)
+        return self.contents.read(node, offset, size)
 
     def target(self, node: int) -> bytes:
         """A symlink's target. Raises as ``read``, where it is compressed and must be decoded."""
@@ -167,62 +172,16 @@ class Archive:
     def is_at_hand(self, node: int, offset: int, size: int) -> bool:
         """Whether ``read`` would take no time: little is asked for, and it need not be decoded, or is small enough. A
         hint; bytes that lie in the file as they are count as read already."""
-        size = min(size, self.image.size[node - 1] - offset)
-        if size <= 0:
-            return True
-        if size > BLOCK:
-            return False
-        word = self.image.data[node - 1]
-        kind = word >> layout.DATA_SHIFT
-        if kind == layout.DATA_OFFSET:
-            return self.stream.is_at_hand(word + offset, size)
-        if kind == layout.DATA_MEMBER and self._quick_members is not None:
-            member = self.image.member(word & layout.DATA_MASK)
-            return self._quick_members.is_at_hand(member, self.image.size[node - 1])
-        return False
+        return self.contents.is_at_hand(node, offset, size)
 
     def check(self, node: int) -> None:
         """Makes what checks there are of a regular file's bytes that reading them does not make. Raises as ``read``."""
-        word, size = self.image.data[node - 1], self.image.size[node - 1]
-        if word >> layout.DATA_SHIFT == layout.DATA_MEMBER and self._members is not None:
-            row = word & layout.DATA_MASK
-            self._members.check(self.image.member(row), row, size)
-
-    def _stream_bytes(self, offset: int, size: int) -> list[memoryview]:
-        pieces = self.stream.read(offset, size)
-        if sum(map(len, pieces)) != size:  # a short answer would be read as zeros
-            raise DamagedError("the archive ends before the data of this member", offset)
-        return pieces
-
-    def _pieces(self, node: int, position: int, end: int) -> list[memoryview]:
-        extents = [e for e in self.image.extents(node) if e.logical < end and e.logical + e.length > position]
-        if any(extent.stream for extent in extents):
-            raise IndexDamagedError(f"inode {node} lies in a stream that is not there")
-        fetch = self._stream_bytes if len(extents) <= _MOST_PIECES else self._copied_bytes
-        found: list[memoryview] = []
-        for extent in extents:
-            found += _zeros(extent.logical - position)
-            position = max(position, extent.logical)
-            stop = min(extent.logical + extent.length, end)
-            found += fetch(extent.offset + position - extent.logical, stop - position)
-            position = stop
-        found += _zeros(end - position)
-        return found if len(extents) <= _MOST_PIECES else [memoryview(b"".join(found))]
-
-    def _copied_bytes(self, offset: int, size: int) -> list[memoryview]:
-        """As ``_stream_bytes``, to be joined: bytes of the map must not be touched."""
-        data = self.stream.pread(size, offset)
-        if len(data) != size:
-            raise DamagedError("the archive ends before the data of this member", offset)
-        return [memoryview(data)]
+        self.contents.check(node)
 
     def close(self) -> None:
         """Closes the archive's descriptors. What was handed out stays good."""
-        if self._members is not None:
-            from rofuse_formats.entry import ClosableMembers
-
-            if isinstance(self._members, ClosableMembers):
-                self._members.close()
+        if "contents" in self.__dict__:
+            self.contents.close()
         self.source.close()
         if self.spool is not None:
             self.spool.close()
@@ -234,13 +193,6 @@ class Archive:
         self.close()
 
 
-def _zeros(size: int) -> list[memoryview]:
-    if size <= 0:
-        return []
-    whole, rest = divmod(size, len(_ZEROS))
-    return [_ZEROS] * whole + ([_ZEROS[:rest]] if rest else [])
-
-
 class Found:
     """A kept index that can be used. ``fd`` is the caller's."""
 
@@ -250,16 +202,19 @@ class Found:
         self.index, self.fd, self.path, self.spool = index, fd, path, spool
 
 
-def find_index(source: StoredSource, settings: Settings, here: bool = False) -> Found | str:
-    """The kept index of an archive; or why there is none that can be used."""
+def find_index(
+    source: StoredSource, settings: Settings, here: bool = False, *, later: bool = False
+) -> Found | str:
+    """The kept index of an archive; or why there is none that can be used. ``later``: for who reads no bytes of it, so
+    that no spool needs to go with it."""
     path = cache.place(os.fsdecode(source.path), here)
     loaded = cache.load(path, source, settings.lasting())
     if isinstance(loaded, str):
         return loaded
     index, fd = loaded
-    spool = cache.load_spool(index, source)
+    spool = None if later else cache.load_spool(index, source)
     reason = spool if isinstance(spool, str) else ""
-    if index.meta.get("unspooled") and settings.spool:
+    if index.meta.get("unspooled") and settings.spool and not later:
         reason = "it was made without a spool"
     if index.secrecy("lacks_secrets") and settings.scan.password is not None:
         reason = "it was made without the password"
@@ -329,6 +284,8 @@ def open_spool(index: Index, fd: int) -> Spool | None:
         if fd >= 0:
             os.close(fd)
         return None
+    from rofuse_formats.spool import Spool  # hardly any archive has one
+
     try:
         return Spool(fd, known)
     except BaseException:

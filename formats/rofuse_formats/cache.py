@@ -23,12 +23,14 @@ import os
 import re
 import stat
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rofuse_formats.errors import IndexDamagedError
 from rofuse_formats.index import Index
 from rofuse_formats.source import StoredSource
-from rofuse_formats.spool import Spool
+
+if TYPE_CHECKING:
+    from rofuse_formats.spool import Spool
 
 BESIDE_SUFFIX = ".rofuse"
 SPOOL_SUFFIX = ".spool"
@@ -117,6 +119,8 @@ def load_spool(index: Index, source: StoredSource) -> Spool | str | None:
     known = index.meta.get("spool")
     if not known:
         return None
+    from rofuse_formats.spool import Spool  # hardly any archive has one
+
     fd = _open(spool_place(os.fsdecode(source.path)), source)
     if isinstance(fd, str):
         return f"its spool cannot be used: {fd}"

@@ -12,12 +12,15 @@ Rules
 from __future__ import annotations
 
 import os
-import sys
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from rofuse_mount import __version__
 from rofuse_mount.cli import outcome
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _FOLDER = os.path.join(os.path.dirname(__file__), "commands")
 _GROUP_OPTIONS = ("-h", "--help", "-V", "--version")
@@ -36,6 +39,20 @@ class _Commands(click.Group):
             return None
         command: click.Command = import_module(f"rofuse_mount.cli.commands.{cmd_name}").COMMAND
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        found = super().shell_complete(ctx, incomplete)
+        if found:
+            return found
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type="file")]  # the source of a mount
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise outcome.ReaderGoneError from error
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] in _ALIASES:
@@ -61,10 +78,11 @@ def _root() -> None:
     \b
     rofuse-mount backup.tar.zst /mnt/b     mount; returns when the mount is ready
     rofuse-mount umount /mnt/b             take it off again
+    rofuse-mount ls backup.tar.zst         look into it without a mount
     rofuse-mount mount --help              the options of a mount
     """
 
 
-def main(args: list[str] | None = None) -> None:
+def main(args: list[str] | None = None) -> NoReturn:
     """Runs the command and exits with its status."""
-    sys.exit(outcome.run(lambda: _root.main(args, prog_name="rofuse-mount", standalone_mode=False)))
+    outcome.leave(outcome.run(lambda: _root.main(args, prog_name="rofuse-mount", standalone_mode=False)))

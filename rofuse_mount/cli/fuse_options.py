@@ -14,6 +14,8 @@ from typing import Any
 
 import click
 
+from rofuse_mount.cli import hints
+
 _SO_ANYWAY = frozenset(
     """ro defaults nodev nosuid dev suid exec auto noauto nofail user users nouser owner group _netdev async sync
     atime noatime relatime norelatime strictatime diratime nodiratime""".split()
@@ -87,7 +89,7 @@ def parse(texts: Iterable[str], command: click.Command) -> tuple[dict[str, Any],
             option = own[plain]
             parameters[option.name or plain] = _own_value(name, option, value if equals else None)
         elif name not in _SO_ANYWAY and not word.startswith(_PRIVATE):
-            raise click.UsageError(f"unknown option '-o {name}'")
+            raise click.UsageError(f"unknown option '-o {name}'{hints.of_mount_option(name)}")
     return fuse, parameters
 
 

@@ -7,19 +7,20 @@ not the one that goes on to serve: it leaves nothing behind but the finished ind
 from __future__ import annotations
 
 import os
-import socket
 import stat
 import sys
 import time
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rofuse_formats import Archive, Settings, cache, errors, parts
 from rofuse_formats.archive import BLINK, Found, find_index, keep_index, open_spool, points_place
-from rofuse_formats.codecs import faster_library
 from rofuse_formats.index import Index
 from rofuse_formats.limits import MIB
 from rofuse_formats.source import FileSource, StoredSource
 from rofuse_mount.cli import outcome, parameters
+
+if TYPE_CHECKING:
+    import socket
 
 STANDARD_INPUT = "-"
 _REPORT_MAX = 1 << 16
@@ -30,10 +31,11 @@ _ASK_EVERY = 16 * MIB  # bytes of standard input between two looks at the room t
 
 
 class Opened:
-    """An open archive, the descriptor of its index, and what its user should hear of how it was opened."""
+    """An open archive, the descriptor of its index, and what its user should hear of how it was opened. ``was_kept``:
+    whether the index was there before."""
 
-    def __init__(self, archive: Archive, index: int, notes: list[str]) -> None:
-        self.archive, self.index, self.notes = archive, index, notes
+    def __init__(self, archive: Archive, index: int, notes: list[str], *, was_kept: bool = False) -> None:
+        self.archive, self.index, self.notes, self.was_kept = archive, index, notes, was_kept
 
     def close(self) -> None:
         self.archive.close()
@@ -66,10 +68,16 @@ def _is_terminal() -> bool:
 
 
 def open_source(
-    path: str, options: dict[str, Any], *, keep: bool | None = None, rebuild: bool = False
+    path: str,
+    options: dict[str, Any],
+    *,
+    keep: bool | None = None,
+    rebuild: bool = False,
+    later: bool = False,
 ) -> Opened:
     """Opens ``path`` as the options of ``parameters.source_options`` say. ``keep``: whether an index that is made now
-    is written to a file; None: where making it took longer than a blink. Raises Failure."""
+    is written to a file; None: where making it took longer than a blink. ``later``: for who will read little of it or
+    nothing: no more is opened than what names and attributes take. Raises Failure."""
     settings = parameters.settings(options)
     try:
         source = standard_input(settings) if path == STANDARD_INPUT else parts.opened(path)
@@ -77,15 +85,15 @@ def open_source(
         if not source.named:
             found, keep = "standard input is indexed for this one time", False
         if found is None:
-            kept = find_index(source, settings, options["index_here"])
+            kept = find_index(source, settings, options["index_here"], later=later)
             if isinstance(kept, str):
                 found = kept
             elif rebuild:
                 found = "it is to be refreshed"
                 os.close(kept.fd)
             else:
-                return _with_kept_index(source, settings, kept)
-        return _with_new_index(source, settings, options, found, keep)
+                return _with_kept_index(source, settings, kept, later)
+        return _with_new_index(source, settings, options, found, keep, later)
     except (errors.FormatError, OSError) as error:
         raise outcome.about(path, error) from error
 
@@ -112,11 +120,13 @@ def standard_input(settings: Settings) -> FileSource:
     return FileSource(STANDARD_INPUT, file.open(), named=False)
 
 
-def _with_kept_index(source: StoredSource, settings: Settings, found: Found) -> Opened:
-    archive = Archive(source, found.index, settings, found.path, found.spool, points_place(source))
+def _with_kept_index(source: StoredSource, settings: Settings, found: Found, later: bool) -> Opened:
+    points = points_place(source)
+    archive = Archive(source, found.index, settings, found.path, found.spool, points, later=later)
     if settings.strict and archive.report.damage:
         raise errors.DamagedError(*archive.report.damage[0])
-    return Opened(archive, found.fd, [f"index {outcome.show(found.path)}", *_spooled(archive)])
+    notes = [f"index {outcome.show(found.path)}", *_spooled(archive)]
+    return Opened(archive, found.fd, notes, was_kept=True)
 
 
 def _spooled(archive: Archive) -> list[str]:
@@ -128,6 +138,8 @@ def _spooled(archive: Archive) -> list[str]:
 
 def _slower(index: Index) -> list[str]:
     """What would have made the index faster."""
+    from rofuse_formats.codecs import faster_library
+
     missing = ((name, faster_library(name)) for name in dict.fromkeys(index.meta["codecs"]))
     return [
         f"{name} would be decoded faster with the package {package}" for name, package in missing if package
@@ -135,7 +147,12 @@ def _slower(index: Index) -> list[str]:
 
 
 def _with_new_index(
-    source: StoredSource, settings: Settings, options: dict[str, Any], why: str, keep: bool | None
+    source: StoredSource,
+    settings: Settings,
+    options: dict[str, Any],
+    why: str,
+    keep: bool | None,
+    later: bool,
 ) -> Opened:
     fd = os.memfd_create("rofuse-index", os.MFD_CLOEXEC)
     try:
@@ -154,10 +171,10 @@ def _with_new_index(
             if not trouble:
                 # The kept file is mapped rather than the memory it was made in, which is then given back.
                 kept_fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
-                archive = Archive(source, Index(kept_fd), settings, place, spool, points)
+                archive = Archive(source, Index(kept_fd), settings, place, spool, points, later=later)
                 return Opened(archive, kept_fd, [*notes, f"index {outcome.show(place)}", *_spooled(archive)])
             notes.append(f"the index is kept in memory only: {trouble}")
-        archive = Archive(source, index, settings, None, spool, points)
+        archive = Archive(source, index, settings, None, spool, points, later=later)
         return Opened(archive, os.dup(fd), [*notes, *_spooled(archive)])
     finally:
         os.close(fd)
@@ -166,6 +183,8 @@ def _with_new_index(
 def _write_index(source: StoredSource, fd: int, settings: Settings, *, draw: bool) -> int:
     """Has a child process write the index to ``fd``. Returns the descriptor of the spool that goes with it, -1 for
     none. Raises what the child would have raised."""
+    import socket
+
     sys.stdout.flush()
     sys.stderr.flush()
     report, sink = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -197,6 +216,7 @@ def _index_and_exit(
 ) -> NoReturn:
     import gc
     import json
+    import socket
 
     gc.freeze()  # what is there already stays: it need not be looked through, nor its pages copied
     gc.set_threshold(_GARBAGE)

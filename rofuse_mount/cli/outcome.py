@@ -9,24 +9,38 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 import click
 
 from rofuse_formats import errors
-from rofuse_mount.mounting import errors as mount_errors
+from rofuse_mount import showing
 
 FAILED, USAGE, MOUNTPOINT, NOT_PERMITTED, INTERRUPTED = 1, 2, 10, 15, 130
+READER_GONE = 141
+"""As a shell says it of a program that SIGPIPE ended."""
 
 _STATUSES: tuple[tuple[type[Exception], int], ...] = (
-    (mount_errors.MountpointError, MOUNTPOINT),
     (errors.SourceError, 11),
     (errors.UnknownFormatError, 12),
     (errors.DamagedError, 13),
     (errors.PasswordError, 14),
-    (mount_errors.NotPermittedError, 15),
     (errors.MissingLibraryError, 16),
-    (mount_errors.MissingHelperError, 16),
 )
+
+
+def _mount_statuses() -> tuple[tuple[type[Exception], int], ...]:
+    """Of what mounting raises. Who only looks into an archive has never imported it, nor can have met one of these."""
+    if "rofuse_mount.mounting.errors" not in sys.modules:
+        return ()
+    from rofuse_mount.mounting import errors as mount_errors
+
+    return (
+        (mount_errors.MountpointError, MOUNTPOINT),
+        (mount_errors.NotPermittedError, NOT_PERMITTED),
+        (mount_errors.MissingHelperError, 16),
+        (mount_errors.MountError, FAILED),
+    )
 
 
 class Failure(Exception):
@@ -38,7 +52,8 @@ class Failure(Exception):
 
 
 def status_of(error: Exception) -> int:
-    return next((status for kind, status in _STATUSES if isinstance(error, kind)), FAILED)
+    statuses = (*_STATUSES, *_mount_statuses())
+    return next((status for kind, status in statuses if isinstance(error, kind)), FAILED)
 
 
 def about(source: str, error: Exception) -> Failure:
@@ -56,7 +71,7 @@ def describe(error: Exception) -> str:
 
 def show(text: str) -> str:
     """A name as it can be printed: control characters, and what is no UTF-8, as escapes."""
-    return mount_errors.show(os.fsencode(text))
+    return showing.show(os.fsencode(text))
 
 
 def say(message: str) -> None:
@@ -68,14 +83,53 @@ def say(message: str) -> None:
         pass  # nobody listens; the exit status still tells
 
 
+class ReaderGoneError(Exception):
+    """Who read our standard output has gone. No OSError, for click makes something of its own of that."""
+
+
 def run(command: Callable[[], object]) -> int:
     """Runs a command; says what went wrong, and returns the exit status."""
+    status = _run(command)
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        leave_standard_output()
+        return status or READER_GONE
+    except OSError as error:
+        failure = cannot_write(error)
+        say(str(failure))
+        return status or failure.status
+    return status
+
+
+def cannot_write(error: OSError) -> Failure:
+    """For who could not write to standard output, which is not written to again."""
+    leave_standard_output()
+    return Failure(f"standard output cannot be written: {error.strerror}")
+
+
+def leave(status: int) -> NoReturn:
+    """Ends the process. To take the interpreter apart takes as long as all that ``ls`` does: that is left out where no
+    thread is waited for and nobody wants to be called. What was written has been flushed."""
+    import atexit
+    import threading  # which click has imported
+
+    callbacks: Callable[[], int] = getattr(atexit, "_ncallbacks", lambda: 1)  # CPython's own name
+    if threading.active_count() > 1 or callbacks():
+        sys.exit(status)
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    os._exit(status)
+
+
+def _run(command: Callable[[], object]) -> int:
     try:
         status = command()
     except Failure as failure:
         say(str(failure))
         return failure.status
-    except (errors.FormatError, mount_errors.MountError) as error:
+    except errors.FormatError as error:
         say(str(error))
         return status_of(error)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -91,17 +145,22 @@ def run(command: Callable[[], object]) -> int:
     except (KeyboardInterrupt, click.Abort):
         say("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
-        _leave_standard_output()
-        return FAILED
+    except (ReaderGoneError, BrokenPipeError):
+        leave_standard_output()
+        return READER_GONE
     except OSError as error:
         say(describe(error))
         return FAILED
+    except Exception as error:
+        if not isinstance(error, tuple(kind for kind, _status in _mount_statuses())):
+            raise
+        say(str(error))
+        return status_of(error)
     return status if isinstance(status, int) else 0
 
 
-def _leave_standard_output() -> None:
-    """Who read our output has gone; the interpreter must not complain of it at exit."""
+def leave_standard_output() -> None:
+    """Nothing can be written there any more; the interpreter must not complain of it at exit."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)

@@ -12,3 +12,12 @@ def readable(size: int) -> str:
     power = min((size.bit_length() - 1) // 10, len(_UNITS))
     number = size / (1 << 10 * power)
     return f"{number:.1f} {_UNITS[power - 1]}" if number < 10 else f"{number:,.0f} {_UNITS[power - 1]}"
+
+
+def brief(size: int) -> str:
+    """``1.5M``, in the four columns or so of a listing."""
+    if size < 1024:
+        return str(size)
+    power = min((size.bit_length() - 1) // 10, len(_UNITS))
+    number = size / (1 << 10 * power)
+    return f"{number:.1f}{_UNITS[power - 1][0]}" if number < 10 else f"{number:.0f}{_UNITS[power - 1][0]}"

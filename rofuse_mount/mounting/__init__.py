@@ -46,9 +46,9 @@ from rofuse_mount.mounting.errors import (
     MountError,
     MountpointError,
     NotPermittedError,
-    show,
 )
 from rofuse_mount.mounting.kernel import abort, may_mount, set_readahead
+from rofuse_mount.showing import show
 
 __all__ = [
     "BusyError",

@@ -32,11 +32,3 @@ class NotPermittedError(MountError):
 
 class MissingHelperError(MountError):
     """fusermount3 is needed and cannot be started; the text names the package."""
-
-
-def show(name: bytes) -> str:
-    """A name for a message: control characters, and what is no UTF-8, as escapes."""
-    text = name.decode("utf-8", "backslashreplace")
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -27,9 +27,9 @@ from rofuse_mount.mounting.errors import (
     MountError,
     MountpointError,
     NotPermittedError,
-    show,
 )
 from rofuse_mount.mounting.kernel import device_error, open_device
+from rofuse_mount.showing import show
 
 if TYPE_CHECKING:
     from socket import socket

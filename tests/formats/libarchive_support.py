@@ -44,8 +44,8 @@ def content(archive: Archive, path: bytes) -> bytes:
 
 
 def decodings(archive: Archive) -> list[Decoding]:
-    assert isinstance(archive._members, LibarchiveMembers)
-    return list(archive._members._decodings.values())
+    assert isinstance(archive.contents._members, LibarchiveMembers)
+    return list(archive.contents._members._decodings.values())
 
 
 def helpers(archive: Archive) -> list[process.Helper]:

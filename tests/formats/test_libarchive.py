@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import stat
@@ -178,6 +179,15 @@ def test_links_in_7z_are_read_when_they_are_asked_for(options: list[str], tmp_pa
     assert decodings(archive) == []
     assert archive.target(node) == b"d0/0"
     assert {path: content(archive, path.encode()) for path in texts(3, 50_000)} == texts(3, 50_000)
+
+
+def test_links_in_7z_are_followed_and_told_by_name(tmp_path: Path) -> None:
+    archive = opened(linked(tmp_path, "-ms=on"))
+    (path,) = (entry.path for entry in archive.walk() if entry.type == "symlink")
+    assert archive.stat(path).target == "d0/0"
+    assert archive.stat(path, follow=True).path == path.removesuffix("z") + "d0/0"
+    archive.extract(tmp_path / "copy")
+    assert os.readlink(tmp_path / "copy" / path) == "d0/0"
 
 
 def test_a_mount_does_not_decode_up_to_the_last_link(tmp_path: Path) -> None:

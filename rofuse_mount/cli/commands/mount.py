@@ -13,7 +13,7 @@ import click
 from rofuse_formats.source import JoinedSource
 from rofuse_mount import archive_server, background, mounting, runtime, supervised
 from rofuse_mount.archive_fs import ArchiveFilesystem
-from rofuse_mount.cli import fuse_options, outcome
+from rofuse_mount.cli import fuse_options, hints, outcome
 from rofuse_mount.cli.opening import STANDARD_INPUT, Opened, open_to_read
 from rofuse_mount.cli.parameters import settings as source_settings
 from rofuse_mount.cli.parameters import source_options
@@ -29,7 +29,21 @@ class _MountCommand(click.Command):
     """Knows ``--debug=json``: an option of click has a value always or never."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, ["--debug-json" if arg == "--debug=json" else arg for arg in args])
+        args = ["--debug-json" if arg == "--debug=json" else arg for arg in args]
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            hint = hints.of_option(error.option_name)
+            if hint:
+                raise click.UsageError(f"no such option '{error.option_name}'{hint}", ctx) from error
+            raise
+        except click.MissingParameter as error:
+            if error.param is None or error.param.name != "mountpoint":
+                raise
+            hint = (
+                "where is it to be mounted? Give a MOUNTPOINT behind the archive, or look into it with 'ls'"
+            )
+            raise click.UsageError(hint, ctx) from error
 
 
 @click.command("mount", cls=_MountCommand, short_help="Mount an archive (the word 'mount' can be left out).")
@@ -76,6 +90,8 @@ class Request:
 
     def check(self) -> None:
         """What can be told before an archive is read, perhaps for minutes."""
+        if swapped := hints.of_order(self.source, self.mountpoint):
+            raise click.UsageError(swapped, click.get_current_context(silent=True))
         path = mounting.canonical(self.mountpoint)
         dead = mounting.clear_dead(path)
         if dead:

@@ -10,6 +10,7 @@ import click
 
 from rofuse_formats.verify import Finding, verify
 from rofuse_mount.cli import outcome
+from rofuse_mount.cli.members import paths_argument, source_argument
 from rofuse_mount.cli.opening import open_to_read
 from rofuse_mount.cli.parameters import source_options
 from rofuse_mount.cli.sizes import readable
@@ -18,8 +19,8 @@ _DAMAGED = 13
 
 
 @click.command("verify", short_help="Read all of an archive and check what can be checked.")
-@click.argument("source", metavar="SOURCE")
-@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@source_argument
+@paths_argument()
 @click.option(
     "--json", "as_json", is_flag=True, help="One object a line: path, ok, error, offset; a summary."
 )

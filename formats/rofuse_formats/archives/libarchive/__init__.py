@@ -36,6 +36,8 @@ HEAD = 1 << 16
 
 class LibarchiveFormat:
     name = "libarchive"
+    needs = ("libarchive-c",)
+    random_access = False
     last = True
     """Asked when no other format knows the archive."""
 
@@ -63,6 +65,11 @@ class LibarchiveFormat:
         from rofuse_formats.archives.libarchive.reading import LibarchiveMembers
 
         return LibarchiveMembers(stream, cache, settings, kept)
+
+    def library(self) -> str:
+        from rofuse_formats.libarchive_ffi import load_recent, version
+
+        return version(load_recent("reading 7z, rar, iso, cpio and others").version_number())
 
 
 FORMAT = LibarchiveFormat()

@@ -19,6 +19,8 @@ Rules
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from rofuse_formats.archives.zip import directory, records
 from rofuse_formats.archives.zip.reading import ZipMembers
 from rofuse_formats.entry import Builder, Members, ScanOptions
@@ -30,6 +32,12 @@ from rofuse_formats.streams import BlockCache, Stream
 
 class ZipFormat:
     name = "zip"
+    uses: ClassVar = {
+        "cryptography": "members encrypted by AES",
+        "inflate64": "deflate64 members",
+        "pyppmd": "ppmd members",
+        "zstandard": "zstd members",
+    }
 
     def recognise(self, head: bytes, /) -> bool:
         """A local header first, perhaps behind the mark of a split archive; or the end record of an archive without

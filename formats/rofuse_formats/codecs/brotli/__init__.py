@@ -17,6 +17,8 @@ class Brotli(UnitCodec):
 
     name = "brotli"
     magic = False
+    needs = ("brotli",)
+    random_access = False
     suffixes: ClassVar = {b".br": b"", b".tbr": b".tar"}
 
     def recognise(self, head: bytes) -> bool:

@@ -21,6 +21,8 @@ class Compress(UnitCodec):
 
     name = "compress"
     magic = True
+    needs = ("libarchive-c",)
+    random_access = False
     suffixes: ClassVar = {b".Z": b"", b".taZ": b".tar", b".tz": b".tar", b".tZ": b".tar"}
 
     def recognise(self, head: bytes) -> bool:
@@ -34,6 +36,11 @@ class Compress(UnitCodec):
         from rofuse_formats.codecs.compress.decoding import KIND
 
         return KIND
+
+    def library(self) -> str:
+        from rofuse_formats.libarchive_ffi import load_recent, version
+
+        return version(load_recent("reading .Z").version_number())
 
 
 CODEC = Compress()

@@ -23,6 +23,7 @@ class Lz4:
 
     name = "lz4"
     magic = True
+    needs = ("lz4", "xxhash")
     suffixes: ClassVar = {b".lz4": b"", b".tlz4": b".tar"}
 
     def recognise(self, head: bytes) -> bool:

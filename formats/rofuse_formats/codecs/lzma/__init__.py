@@ -15,6 +15,7 @@ class Lzma(UnitCodec):
 
     name = "lzma"
     magic = True
+    random_access = False
     suffixes: ClassVar = {b".lzma": b""}
 
     def recognise(self, head: bytes) -> bool:

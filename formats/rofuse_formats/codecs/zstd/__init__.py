@@ -25,6 +25,7 @@ class Zstd:
 
     name = "zstd"
     magic = True
+    needs = ("zstandard",)
     suffixes: ClassVar = {b".zst": b"", b".zstd": b"", b".tzst": b".tar", b".tzs": b".tar"}
 
     def recognise(self, head: bytes) -> bool:

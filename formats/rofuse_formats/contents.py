@@ -1,0 +1,169 @@
+"""The bytes of an archive's files.
+
+Opened when they are first read: who only looks at names and attributes (``rofuse-mount ls``) never starts a decoder and
+imports no library for one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from rofuse_formats import codecs
+from rofuse_formats.errors import DamagedError, IndexDamagedError
+from rofuse_formats.image import layout
+from rofuse_formats.points_file import PointsFile
+from rofuse_formats.streams import (
+    BLOCK,
+    BlockCache,
+    PartStream,
+    SpannedStream,
+    StoredStream,
+    Stream,
+    decoded_stream,
+)
+
+if TYPE_CHECKING:
+    from rofuse_formats.archive import Archive
+    from rofuse_formats.entry import Members, QuickMembers
+    from rofuse_formats.index import Index
+    from rofuse_formats.settings import Settings
+    from rofuse_formats.source import Source
+
+_MOST_PIECES = 256  # of a file in one answer; one writev takes 1,024 buffers
+_ZEROS = memoryview(bytes(1 << 20))
+
+
+class Contents:
+    """Used by any number of threads. ``stream``: what files that are not compressed by themselves lie in; ``cache``:
+    its decoded blocks. Raises IndexDamagedError, UnsupportedError, MissingLibraryError, PasswordError, OSError."""
+
+    def __init__(self, archive: Archive, index: Index, settings: Settings) -> None:
+        if bool(index.meta.get("spool")) != (archive.spool is not None):
+            raise IndexDamagedError("the index lacks its spool")
+        self.image = archive.image
+        self.cache = BlockCache()
+        self.stream = self._open_streams(archive, index, settings)
+        self._members: Members | None = None
+        self._quick_members: QuickMembers | None = None
+        if self.image.has_members:
+            self._open_members(archive, index, settings)
+        if self._members is not None and settings.scan.password is not None and archive.report.encrypted:
+            self._members.try_password(self.image.members())
+
+    def _open_streams(self, archive: Archive, index: Index, settings: Settings) -> Stream:
+        names = archive.codecs
+
+        def decoded(source: Source, number: int) -> Stream:
+            opened = codecs.named(names[number]).open(source, index.seeks[number], settings.limits)
+            suspect = archive.suspect[number]
+            return decoded_stream(opened, self.cache, number, suspect, archive.spool, settings.salvage)
+
+        stream: Stream | None = None
+        for depth in range(len(archive.compression)):
+            stream = decoded(stream or archive.source, depth)
+        stream = stream or StoredStream(archive.source)
+        if not archive.parts:
+            return stream
+        if not all(number is None or 0 <= number < len(names) for _start, _size, number in archive.parts):
+            raise IndexDamagedError("the index lacks a stream within the archive")
+        streams = [stream]
+        for start, size, number in archive.parts:
+            part = PartStream(stream, start, size)
+            streams.append(part if number is None else decoded(part, number))
+        return SpannedStream(streams)
+
+    def _open_members(self, archive: Archive, index: Index, settings: Settings) -> None:
+        from rofuse_formats.archives import named  # where members are compressed by themselves
+        from rofuse_formats.entry import PackedFormat, QuickMembers
+
+        packed_format = cast(PackedFormat, named(archive.format))
+        kept = None
+        if archive.points_path is not None and not settings.salvage:  # which checks nothing
+
+            def tell(line: str) -> None:
+                archive.log(line)  # who that is, is said when the archive is open
+
+            kept = PointsFile(archive.source, index.digest, archive.points_path, tell)
+        self._members = packed_format.members(self.stream, self.cache, settings, kept)
+        if isinstance(self._members, QuickMembers):
+            self._quick_members = self._members
+
+    def read(self, node: int, offset: int, size: int) -> list[memoryview]:
+        """See ``Archive.read``."""
+        size = min(size, self.image.size[node - 1] - offset)
+        if size <= 0:
+            return []
+        word = self.image.data[node - 1]
+        kind = word >> layout.DATA_SHIFT
+        if kind == layout.DATA_OFFSET:
+            return self._stream_bytes(word + offset, size)
+        if kind == layout.DATA_MEMBER and self._members is not None:
+            row = word & layout.DATA_MASK
+            return self._members.read(self.image.member(row), row, self.image.size[node - 1], offset, size)
+        return self._pieces(node, offset, offset + size)
+
+    def is_at_hand(self, node: int, offset: int, size: int) -> bool:
+        """See ``Archive.is_at_hand``."""
+        size = min(size, self.image.size[node - 1] - offset)
+        if size <= 0:
+            return True
+        if size > BLOCK:
+            return False
+        word = self.image.data[node - 1]
+        kind = word >> layout.DATA_SHIFT
+        if kind == layout.DATA_OFFSET:
+            return self.stream.is_at_hand(word + offset, size)
+        if kind == layout.DATA_MEMBER and self._quick_members is not None:
+            member = self.image.member(word & layout.DATA_MASK)
+            return self._quick_members.is_at_hand(member, self.image.size[node - 1])
+        return False
+
+    def check(self, node: int) -> None:
+        """See ``Archive.check``."""
+        word, size = self.image.data[node - 1], self.image.size[node - 1]
+        if word >> layout.DATA_SHIFT == layout.DATA_MEMBER and self._members is not None:
+            row = word & layout.DATA_MASK
+            self._members.check(self.image.member(row), row, size)
+
+    def _stream_bytes(self, offset: int, size: int) -> list[memoryview]:
+        pieces = self.stream.read(offset, size)
+        if sum(map(len, pieces)) != size:  # a short answer would be read as zeros
+            raise DamagedError("the archive ends before the data of this member", offset)
+        return pieces
+
+    def _pieces(self, node: int, position: int, end: int) -> list[memoryview]:
+        extents = [e for e in self.image.extents(node) if e.logical < end and e.logical + e.length > position]
+        if any(extent.stream for extent in extents):
+            raise IndexDamagedError(f"inode {node} lies in a stream that is not there")
+        fetch = self._stream_bytes if len(extents) <= _MOST_PIECES else self._copied_bytes
+        found: list[memoryview] = []
+        for extent in extents:
+            found += _zeros(extent.logical - position)
+            position = max(position, extent.logical)
+            stop = min(extent.logical + extent.length, end)
+            found += fetch(extent.offset + position - extent.logical, stop - position)
+            position = stop
+        found += _zeros(end - position)
+        return found if len(extents) <= _MOST_PIECES else [memoryview(b"".join(found))]
+
+    def _copied_bytes(self, offset: int, size: int) -> list[memoryview]:
+        """As ``_stream_bytes``, to be joined: bytes of the map must not be touched."""
+        data = self.stream.pread(size, offset)
+        if len(data) != size:
+            raise DamagedError("the archive ends before the data of this member", offset)
+        return [memoryview(data)]
+
+    def close(self) -> None:
+        """Gives up what members hold beside memory."""
+        if self._members is not None:
+            from rofuse_formats.entry import ClosableMembers
+
+            if isinstance(self._members, ClosableMembers):
+                self._members.close()
+
+
+def _zeros(size: int) -> list[memoryview]:
+    if size <= 0:
+        return []
+    whole, rest = divmod(size, len(_ZEROS))
+    return [_ZEROS] * whole + ([_ZEROS[:rest]] if rest else [])

@@ -1,0 +1,11 @@
+"""How names are shown: whoever made an archive chose what is in them, and a terminal obeys what it is sent."""
+
+from __future__ import annotations
+
+
+def show(name: bytes) -> str:
+    """A name for a message or a screen: control characters, and what is no UTF-8, as escapes."""
+    text = name.decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -1,0 +1,74 @@
+"""The manual and the options that there are, held against each other."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+
+from rofuse_mount.cli import _root
+
+MANUALS = sorted((Path(__file__).parents[2] / "man").iterdir())
+MANUAL = Path(__file__).parents[2] / "man" / "rofuse-mount.1"
+_CONTEXT = click.Context(_root)
+COMMANDS = _root.list_commands(_CONTEXT)
+
+
+def options_of(command: click.Command) -> set[str]:
+    """All spellings of its options, and of those of its commands."""
+    found = {
+        name
+        for parameter in command.params
+        if isinstance(parameter, click.Option) and not parameter.hidden
+        for name in (*parameter.opts, *parameter.secondary_opts)
+    }
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            found |= options_of(inner)
+    return found
+
+
+def explained() -> set[str]:
+    """Every option that an item of the manual explains."""
+    found = set()
+    for line in re.findall(r"^\.It Fl (.*)", MANUAL.read_text(), re.MULTILINE):
+        flags = re.split(r" (?:Ar|Ns|Oo|Op|Cm)\b", line)[0]
+        found |= {"-" + word for word in re.split(r"[ ,]+", flags) if word and word != "Fl"}
+    return found
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_explained(name: str) -> None:
+    command = _root.get_command(_CONTEXT, name)
+    assert command is not None
+    text = MANUAL.read_text()
+    assert f"\n.Cm {name}\n" in text or name == "mount"
+    missing = options_of(command) - explained()
+    assert missing == set()
+
+
+def test_every_option_that_is_explained_is_one() -> None:
+    known = {"-h", "--help", "-V", "--version"}
+    for name in COMMANDS:
+        command = _root.get_command(_CONTEXT, name)
+        assert command is not None
+        known |= options_of(command)
+    assert explained() - known == set()
+
+
+@pytest.mark.parametrize("manual", MANUALS, ids=lambda path: str(path.name))
+def test_the_manual_is_well_formed(manual: Path) -> None:
+    if shutil.which("mandoc") is None:
+        pytest.skip("needs mandoc")
+    result = subprocess.run(
+        ["mandoc", "-T", "lint", "-W", "warning", manual],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (result.returncode, result.stdout) == (0, "")
