@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from rofuse_formats import cache, codecs, parts
-from rofuse_formats.errors import DamagedError, IndexDamagedError
+from rofuse_formats.directory.source import DirectorySource
+from rofuse_formats.errors import DamagedError, IndexDamagedError, SourceError
 from rofuse_formats.image import layout
 from rofuse_formats.image.reader import Image
 from rofuse_formats.index import Index
@@ -29,6 +30,8 @@ from rofuse_formats.streams import (
 )
 
 if TYPE_CHECKING:
+    from rofuse_formats.directory.files import DirectoryFiles
+    from rofuse_formats.directory.freezing import FrozenSource
     from rofuse_formats.entry import Members, PackedFormat, QuickMembers
     from rofuse_formats.indexing import Progress
 
@@ -80,6 +83,8 @@ class Archive:
             raise IndexDamagedError("the index lacks seek points")
         if bool(meta.get("spool")) != (spool is not None):
             raise IndexDamagedError("the index lacks its spool")
+        self.files: DirectoryFiles | None = None
+        """Of a directory that is read where it lies: its files."""
         self.stream = self._open_streams(names, index, settings)
         self._members: Members | None = None
         self._quick_members: QuickMembers | None = None
@@ -99,7 +104,7 @@ class Archive:
         stream: Stream | None = None
         for depth in range(len(self.compression)):
             stream = decoded(stream or self.source, depth)
-        stream = stream or StoredStream(self.source)
+        stream = stream or self._stored(index, settings)
         if not self.parts:
             return stream
         if not all(number is None or 0 <= number < len(names) for _start, _size, number in self.parts):
@@ -109,6 +114,16 @@ class Archive:
             part = PartStream(stream, start, size)
             streams.append(part if number is None else decoded(part, number))
         return SpannedStream(streams)
+
+    def _stored(self, index: Index, settings: Settings) -> Stream:
+        if not isinstance(self.source, DirectorySource):
+            return StoredStream(self.source)
+        from rofuse_formats.directory.files import DirectoryFiles
+
+        if index.files is None:
+            raise IndexDamagedError("the index is not a directory's")
+        self.files = DirectoryFiles(self.source, self.image, index.files, follow=settings.follow)
+        return self.files
 
     def _open_members(self, index: Index, settings: Settings) -> None:
         from rofuse_formats.archives import named  # where members are compressed by themselves
@@ -230,7 +245,17 @@ class Found:
 
 
 def find_index(source: StoredSource, settings: Settings, here: bool = False) -> Found | str:
-    """The kept index of an archive; or why there is none that can be used."""
+    """The kept index of an archive; or why there is none that can be used. Raises SourceError where nothing else would
+    do."""
+    found = _find_index(source, settings, here)
+    if settings.saved and isinstance(found, str):
+        raise SourceError(f"its saved snapshot cannot be used: {found}; save one with 'rofuse-mount index'")
+    return found
+
+
+def _find_index(source: StoredSource, settings: Settings, here: bool) -> Found | str:
+    if isinstance(source, DirectorySource) and not settings.saved:
+        return "a directory is shown as it is now"
     path = cache.place(os.fsdecode(source.path), here)
     loaded = cache.load(path, source, settings.lasting())
     if isinstance(loaded, str):
@@ -258,16 +283,21 @@ def open(
 ) -> Archive:
     """Opens an archive; indexes it first where no fresh index is kept.
 
-    ``keep``: use and write index files (never for what is indexed in a blink). ``here``: keep it beside the archive.
+    ``keep``: use and write index files (never for what is indexed in a blink, nor for a directory). ``here``: keep it
+    beside the archive.
     Raises SourceError, UnknownFormatError, DamagedError, UnsupportedError, LimitError, OSError.
     """
     settings = settings or Settings()
     source = parts.opened(path)
     try:
-        found = find_index(source, settings, here) if keep else ""
+        found = find_index(source, settings, here) if keep or settings.saved else ""
         if not isinstance(found, str):
             os.close(found.fd)
             return Archive(source, found.index, settings, found.path, found.spool, points_place(source))
+        if isinstance(source, DirectorySource):
+            keep = False
+            if settings.freeze:
+                source = frozen(source)
         return _index_now(source, settings, keep, here, progress)
     except BaseException:
         source.close()
@@ -294,6 +324,13 @@ def _index_now(
         return Archive(source, index, settings, kept, spool, points_place(source) if keep else None)
     finally:
         os.close(fd)
+
+
+def frozen(source: DirectorySource) -> FrozenSource:
+    """What the clones of a directory's files go to. Raises UnsupportedError, OSError."""
+    from rofuse_formats.directory.freezing import FrozenSource
+
+    return FrozenSource(source)
 
 
 def points_place(source: StoredSource) -> str | None:
