@@ -85,7 +85,9 @@ def parse(texts: Iterable[str], command: click.Command) -> tuple[dict[str, Any],
             fuse[plain] = _value(name, _VALUES[plain], value if equals else None)
         elif plain in own and len(plain) > 1:
             option = own[plain]
-            parameters[option.name or plain] = _own_value(name, option, value if equals else None)
+            found = _own_value(name, option, value if equals else None)
+            before = parameters.get(option.name or plain, ())
+            parameters[option.name or plain] = (*before, found) if option.multiple else found
         elif name not in _SO_ANYWAY and not word.startswith(_PRIVATE):
             raise click.UsageError(f"unknown option '-o {name}'")
     return fuse, parameters

@@ -14,8 +14,10 @@ import time
 from typing import Any, NoReturn
 
 from rofuse_formats import Archive, Settings, cache, errors, parts
-from rofuse_formats.archive import BLINK, Found, find_index, keep_index, open_spool, points_place
+from rofuse_formats.archive import BLINK, Found, find_index, frozen, keep_index, open_spool, points_place
 from rofuse_formats.codecs import faster_library
+from rofuse_formats.directory.freezing import FrozenSource
+from rofuse_formats.directory.source import DirectorySource
 from rofuse_formats.index import Index
 from rofuse_formats.limits import MIB
 from rofuse_formats.source import FileSource, StoredSource
@@ -73,6 +75,8 @@ def open_source(
     settings = parameters.settings(options)
     try:
         source = standard_input(settings) if path == STANDARD_INPUT else parts.opened(path)
+        if isinstance(source, DirectorySource):
+            return _open_directory(source, settings, options, keep=bool(keep))
         found = "an index in memory was asked for" if options["no_index"] else None
         if not source.named:
             found, keep = "standard input is indexed for this one time", False
@@ -88,6 +92,24 @@ def open_source(
         return _with_new_index(source, settings, options, found, keep)
     except (errors.FormatError, OSError) as error:
         raise outcome.about(path, error) from error
+
+
+def _open_directory(
+    source: DirectorySource, settings: Settings, options: dict[str, Any], *, keep: bool
+) -> Opened:
+    """As it is now, unless the options say otherwise. Only ``index`` keeps what it was."""
+    if settings.saved and not keep:
+        found = find_index(source, settings, options["index_here"])
+        if not isinstance(found, str):
+            return _with_kept_index(source, settings, found)
+    mountpoint = options.get("mountpoint")
+    if mountpoint is not None and os.path.lexists(mountpoint):
+        status = os.stat(mountpoint)
+        source.hidden = (status.st_dev, status.st_ino)
+    if not settings.freeze:
+        return _with_new_index(source, settings, options, "a directory is shown as it is now", keep)
+    clones = frozen(source)
+    return _with_new_index(clones, settings, options, "its files are frozen", False)
 
 
 def standard_input(settings: Settings) -> FileSource:
@@ -142,6 +164,8 @@ def _with_new_index(
         started = time.monotonic()
         spool_fd = _write_index(source, fd, settings, draw=not options["quiet"])
         took = time.monotonic() - started
+        if isinstance(source, FrozenSource):
+            source.filled()  # by the child
         index = Index(fd)
         spool = open_spool(index, spool_fd)
         points = points_place(source) if not options["no_index"] else None

@@ -52,6 +52,18 @@ def _password_of_file(
     return file.readline(_LONGEST_PASSWORD).rstrip(b"\r\n")
 
 
+def _patterns(
+    context: click.Context, parameter: click.Parameter, patterns: tuple[str, ...]
+) -> tuple[str, ...]:
+    from rofuse_formats.globs import Globs
+
+    try:
+        Globs(map(os.fsencode, patterns))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    return patterns
+
+
 def _password_of_terminal(context: click.Context, parameter: click.Parameter, wanted: bool) -> bytes | None:
     return ask_password("Password") if wanted else None
 
@@ -87,6 +99,22 @@ def source_options(function: _Function) -> _Function:
                 is_flag=True,
                 callback=_password_of_terminal,
                 help="zip: ask for the password now.",
+            ),
+            click.option(
+                "-x",
+                "--one-file-system",
+                is_flag=True,
+                help="Directory: enter nothing that is mounted below it.",
+            ),
+            click.option(
+                "--exclude",
+                multiple=True,
+                callback=_patterns,
+                metavar="PATTERN",
+                help="Directory: leave out what PATTERN means: a name, or a path with *, **, ?, []; repeatable.",
+            ),
+            click.option(
+                "--saved", is_flag=True, help="Directory: as it was when 'index' saved it, not as it is now."
             ),
             click.option(
                 "--max-window",
@@ -128,8 +156,25 @@ def source_options(function: _Function) -> _Function:
     return function
 
 
+def directory_options(function: _Function) -> _Function:
+    """Adds the options that say how a directory that is mounted is read."""
+    for option in (
+        click.option(
+            "--follow", is_flag=True, help="Directory: read files that have changed as they are now."
+        ),
+        click.option(
+            "--freeze", is_flag=True, help="Directory: clone its files first (reflinks: btrfs, xfs)."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
 def settings(options: dict[str, Any]) -> Settings:
     limits = Limits(max_window=options["max_window"], max_entries=options["max_entries"])
+    saved, freeze, follow = (bool(options.get(name)) for name in ("saved", "freeze", "follow"))
+    if freeze and (saved or follow):
+        raise click.UsageError("--freeze shows the files as they are now: not beside --saved or --follow")
     password = options["password_file"] if options["password_file"] is not None else options["password"]
     return Settings(
         ScanOptions(
@@ -137,10 +182,15 @@ def settings(options: dict[str, Any]) -> Settings:
             encoding=options["encoding"],
             password=password,
             raw=options["raw"],
+            one_file_system=options["one_file_system"],
+            exclude=options["exclude"],
         ),
         limits,
         strict=options["strict"],
         spool=not options["no_spool"],
         spool_limit=options["spool_limit"],
         salvage=options["salvage"],
+        saved=saved,
+        freeze=freeze,
+        follow=follow,
     )

@@ -96,9 +96,9 @@ class DirectoryFiles:
         """Bytes of a file as it is now, fewer where it ends; with ``follow``."""
         return self._opened(node).source.pread(size, offset)
 
-    def renew(self, node: int) -> None:
+    def renew(self, node: int) -> FileSource:
         """Opens a file that is to be read soon, as it is now. Raises as ``open``."""
-        self._put(node, _OpenFile(self.open(node)))
+        return self._put(node, _OpenFile(self.open(node))).source
 
     # -- as a stream -----------------------------------------------------------------------------------------
 

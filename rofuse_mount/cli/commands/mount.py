@@ -13,10 +13,11 @@ import click
 from rofuse_formats.source import JoinedSource
 from rofuse_mount import archive_server, background, mounting, runtime, supervised
 from rofuse_mount.archive_fs import ArchiveFilesystem
+from rofuse_mount.backings import SharedSlots
 from rofuse_mount.cli import fuse_options, outcome
 from rofuse_mount.cli.opening import STANDARD_INPUT, Opened, open_to_read
+from rofuse_mount.cli.parameters import directory_options, source_options
 from rofuse_mount.cli.parameters import settings as source_settings
-from rofuse_mount.cli.parameters import source_options
 from rofuse_mount.mounting.ending import Ending
 from rofuse_mount.records import MountOptions
 from rofuse_mount.server import attach
@@ -49,10 +50,11 @@ class _MountCommand(click.Command):
 @click.option(
     "--log-file", metavar="FILE", help="Append the log to FILE; else it goes to syslog, or with -f to stderr."
 )
+@directory_options
 @source_options
 @click.pass_context
 def COMMAND(ctx: click.Context, /, source: str, mountpoint: str, **options: Any) -> None:
-    """Mount the archive SOURCE as a read-only directory on MOUNTPOINT.
+    """Mount the archive SOURCE, or the directory as it is now, as a read-only directory on MOUNTPOINT.
 
     Returns when the mount is usable; it is served in the background until it is unmounted. A MOUNTPOINT that does not
     exist is made, and removed again when it is unmounted.
@@ -94,6 +96,7 @@ class Request:
                 raise outcome.about(self.options["log_file"], error) from error
 
     def carry_out(self) -> None:
+        self.options["mountpoint"] = mounting.canonical(self.mountpoint)  # which a directory may hold
         opened = open_to_read(self.source, self.options)
         opened.tell(self.source, self.options)
         spec = self.spec(opened)
@@ -190,6 +193,7 @@ class Request:
             source=source.path,
             named=source.named,
             archive=source.files[0].fd if not parts else -1,
+            backings=SharedSlots.create(opened.archive.image.inode_count) if opened.archive.files else -1,
             parts=parts,
             index=opened.index,
             spool=opened.archive.spool.fd if opened.archive.spool else -1,

@@ -25,7 +25,7 @@ from rofuse_mount.archive_fs import ArchiveFilesystem
 from rofuse_mount.cli import fuse_options, outcome
 from rofuse_mount.cli.commands.mount import Request
 from rofuse_mount.cli.opening import open_to_read
-from rofuse_mount.cli.parameters import source_options
+from rofuse_mount.cli.parameters import directory_options, source_options
 from rofuse_mount.mounting import private
 from rofuse_mount.mounting.ending import Ending
 from rofuse_mount.server import attach
@@ -45,6 +45,7 @@ _NO_SERVING = {"debug_json": False, "debug": False, "foreground": False, "log_fi
 @click.option("-o", "texts", multiple=True, metavar="OPT,...", help="Mount options; see rofuse-mount(1).")
 @click.option("-s", "--single-thread", is_flag=True, help="Serve with one thread.")
 @click.option("--threads", type=click.IntRange(1, 64), metavar="N", help="Serving threads [4].")
+@directory_options
 @source_options
 @click.argument("source", metavar="SOURCE")
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] CMD...")
@@ -65,6 +66,7 @@ def COMMAND(
         raise click.UsageError("no command to run", ctx)
     fuse, own = fuse_options.parse(options["texts"], ctx.command)
     options |= own
+    options["mountpoint"] = mounting.canonical(at) if at is not None else None
     opened = open_to_read(source, options)
     opened.tell(source, options)
     folder = mounting.canonical(at) if at is not None else _temporary()

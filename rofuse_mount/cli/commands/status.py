@@ -36,6 +36,7 @@ def _lines(status: dict[str, Any]) -> list[str]:
     if cache["hits"] or cache["misses"]:
         hits = 100 * cache["hits"] // (cache["hits"] + cache["misses"])
         lines.append(f"  cache {_size(cache['bytes'])}, {hits} % hits")
+    lines += (f"  has changed: {outcome.show(path)}" for path in status["changed"])
     if status["requests"]:
         lines.append(f"  {'request':<12}{'count':>12}{'median µs':>12}{'p99 µs':>12}")
     for name, figures in sorted(status["requests"].items(), key=lambda item: -item[1]["count"]):
