@@ -6,7 +6,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from rofuse_formats import cache, codecs, parts
 from rofuse_formats.directory.source import DirectorySource
@@ -76,6 +76,8 @@ class Archive:
                 for start, size, number in meta["parts"]
             ]
             self.report = Report.from_json(meta["report"])
+            self.scanned: dict[str, Any] = dict(meta.get("scanned", {}))
+            """Of a directory: the ``ScanOptions`` that it was described with."""
             self.suspect = [[(int(start), int(end)) for start, end in ranges] for ranges in meta["suspect"]]
         except (KeyError, TypeError, ValueError) as error:
             raise IndexDamagedError(f"the index lacks its description: {error}") from error

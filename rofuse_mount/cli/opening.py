@@ -107,7 +107,8 @@ def _open_directory(
         status = os.stat(mountpoint)
         source.hidden = (status.st_dev, status.st_ino)
     if not settings.freeze:
-        return _with_new_index(source, settings, options, "a directory is shown as it is now", keep)
+        why = "it is saved" if keep else "a directory is shown as it is now"
+        return _with_new_index(source, settings, options, why, keep)
     clones = frozen(source)
     return _with_new_index(clones, settings, options, "its files are frozen", False)
 

@@ -46,7 +46,8 @@ def write_directory_index(
     meta: dict[str, Any] = {
         "source": fingerprint(source),
         "place": directory.path,
-        "options": scanning_options(settings),
+        "options": settings.lasting(),
+        "scanned": scanning_options(settings),
         "format": FORMAT,
         "codecs": [],
         "frames": [],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import sys
 import time
 from typing import Any, NoReturn
 
@@ -75,6 +76,8 @@ class Request:
         self.foreground = bool(options["foreground"] or self.debug)
         self.log_fd: int | None = None
         self.on_file = False  # the mountpoint is a file
+        # What the mount table shows as the source. Found out now: the mount may come to lie over it.
+        self.name = source if source == STANDARD_INPUT else os.path.realpath(source)
 
     def check(self) -> None:
         """What can be told before an archive is read, perhaps for minutes."""
@@ -88,6 +91,7 @@ class Request:
         if os.path.lexists(path) or not os.path.isdir(os.path.dirname(path)):
             kind = mounting.check_mountpoint(path, nonempty="nonempty" in self.fuse)
             self.on_file = stat.S_ISREG(kind)
+        check_that_we_stay(path)
         mounting.way(auto_unmount="auto_unmount" in self.fuse)
         if self.options["log_file"]:
             try:
@@ -177,7 +181,7 @@ class Request:
 
     def _facts(self, mounted: mounting.Mount, spec: archive_server.Spec) -> dict[str, Any]:
         return {
-            "source": self._name(),
+            "source": self.name,
             "mountpoint": os.fsdecode(mounted.mountpoint),
             "fstype": os.fsdecode(mounted.fstype),
             "supervisor_pid": os.getpid(),
@@ -212,10 +216,6 @@ class Request:
             workers=self.options["workers"] or 1,
         )
 
-    def _name(self) -> str:
-        """What the mount table shows as the source."""
-        return self.source if self.source == STANDARD_INPUT else os.path.realpath(self.source)
-
     def _everybody(self) -> bool:
         return "allow_other" in self.fuse or "allow_root" in self.fuse
 
@@ -232,7 +232,7 @@ class Request:
             max_read=fuse.get("max_read"),
             allow_other=self._everybody(),
             default_permissions=self._permissions(),
-            fsname=fuse.get("fsname") or self._name(),
+            fsname=fuse.get("fsname") or self.name,
             subtype=fuse.get("subtype"),
             threads=1 if self.options["single_thread"] else self.options["threads"],
         )
@@ -254,6 +254,15 @@ class Request:
             "file": self.on_file,
             "permissions": self._permissions(),
         }
+
+
+def check_that_we_stay(mountpoint: bytes) -> None:
+    """Refuses to mount over the program: what its servers import later, they would have to serve to themselves."""
+    needed = {sys.executable, os.path.realpath(sys.executable), os.__file__, __file__}
+    if any(os.fsencode(path).startswith(mountpoint.rstrip(b"/") + b"/") for path in needed):
+        raise mounting.MountpointError(
+            f"{outcome.show(os.fsdecode(mountpoint))} holds this very program; choose another directory"
+        )
 
 
 def _open_log(path: str) -> int:

@@ -23,7 +23,7 @@ import click
 from rofuse_mount import archive_server, background, mounting
 from rofuse_mount.archive_fs import ArchiveFilesystem
 from rofuse_mount.cli import fuse_options, outcome
-from rofuse_mount.cli.commands.mount import Request
+from rofuse_mount.cli.commands.mount import Request, check_that_we_stay
 from rofuse_mount.cli.opening import open_to_read
 from rofuse_mount.cli.parameters import directory_options, source_options
 from rofuse_mount.mounting import private
@@ -73,6 +73,7 @@ def COMMAND(
     made = at is None or mounting.make_mountpoint(folder)
     try:
         kind = mounting.check_mountpoint(folder, nonempty="nonempty" in fuse)
+        check_that_we_stay(folder)
         request = Request(source, os.fsdecode(folder), fuse, _NO_SERVING | options)
         request.on_file = stat.S_ISREG(kind)
         request.log_fd = os.dup(2)
