@@ -68,6 +68,12 @@ _VALUES: dict[str, Callable[[str], Any] | None] = {
 }
 
 
+def merge(options: dict[str, Any], own: dict[str, Any]) -> None:
+    """Adds what ``-o`` set of a command's own options to what else was said; what may be said again, to that."""
+    for name, value in own.items():
+        options[name] = (*options[name], *value) if isinstance(value, tuple) else value
+
+
 def parse(texts: Iterable[str], command: click.Command) -> tuple[dict[str, Any], dict[str, Any]]:
     """The FUSE options and the command's own that ``texts`` set, each by name. Raises click.UsageError."""
     own = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import IO, Any, TypeVar
 
 import click
@@ -50,18 +50,6 @@ def _password_of_file(
     if file is None:
         return None
     return file.readline(_LONGEST_PASSWORD).rstrip(b"\r\n")
-
-
-def _patterns(
-    context: click.Context, parameter: click.Parameter, patterns: tuple[str, ...]
-) -> tuple[str, ...]:
-    from rofuse_formats.globs import Globs
-
-    try:
-        Globs(map(os.fsencode, patterns))
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-    return patterns
 
 
 def _password_of_terminal(context: click.Context, parameter: click.Parameter, wanted: bool) -> bytes | None:
@@ -109,7 +97,6 @@ def source_options(function: _Function) -> _Function:
             click.option(
                 "--exclude",
                 multiple=True,
-                callback=_patterns,
                 metavar="PATTERN",
                 help="Directory: leave out what PATTERN means: a name, or a path with *, **, ?, []; repeatable.",
             ),
@@ -170,11 +157,22 @@ def directory_options(function: _Function) -> _Function:
     return function
 
 
+def _check_patterns(patterns: Sequence[str]) -> None:
+    if patterns:
+        from rofuse_formats.globs import Globs
+
+        try:
+            Globs(map(os.fsencode, patterns))
+        except ValueError as error:
+            raise click.UsageError(f"--exclude: {error}") from error
+
+
 def settings(options: dict[str, Any]) -> Settings:
     limits = Limits(max_window=options["max_window"], max_entries=options["max_entries"])
     saved, freeze, follow = (bool(options.get(name)) for name in ("saved", "freeze", "follow"))
     if freeze and (saved or follow):
         raise click.UsageError("--freeze shows the files as they are now: not beside --saved or --follow")
+    _check_patterns(options["exclude"])
     password = options["password_file"] if options["password_file"] is not None else options["password"]
     return Settings(
         ScanOptions(

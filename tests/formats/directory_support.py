@@ -26,7 +26,7 @@ def odd_tree(folder: Path) -> Path:
     os.setxattr(root / "a", "user.odd", b"1\0\xff")
     os.setxattr(root / "d", "user.directory", b"")
     os.symlink("a", root / "s")
-    os.symlink("/" + "y" * 3000, root / "astray")
+    os.symlink("/" + "y" * 900, root / "astray")
     os.link(root / "s", root / "s2", follow_symlinks=False)
     os.mkfifo(root / "fifo")
     _write(top + b"big", bytes(range(256)) * 4096 + b"end")

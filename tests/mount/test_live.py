@@ -21,7 +21,7 @@ __all__ = ["rofuse"]
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "testdata" / "sample.tar.zst"
 KEYS = """source mountpoint fstype supervisor_pid server_pid worker_pids started restarts takeovers requests pushed
-    cache rss""".split()
+    cache changed rss""".split()
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,11 @@ from rofuse_mount.wire import Opcode
 
 
 class WithCache:
-    def figures(self) -> dict[str, dict[str, int]]:
-        return {"cache": {"hits": 3, "misses": 1, "bytes": 100}}
+    def __init__(self, *changed: str) -> None:
+        self.changed = list(changed)
+
+    def figures(self) -> dict[str, object]:
+        return {"cache": {"hits": 3, "misses": 1, "bytes": 100}, "changed": self.changed}
 
 
 def table(opcode: int, bucket: int, count: int) -> counters.Table:
@@ -21,14 +24,15 @@ def table(opcode: int, bucket: int, count: int) -> counters.Table:
 
 def test_servers_are_added_up() -> None:
     lines = [
-        figures.line([table(Opcode.READ, 4, 2), table(Opcode.LOOKUP, 1, 1)], WithCache()).encode(),
-        figures.line([table(Opcode.READ, 4, 5)], WithCache()).encode(),
+        figures.line([table(Opcode.READ, 4, 2), table(Opcode.LOOKUP, 1, 1)], WithCache("b", "c")).encode(),
+        figures.line([table(Opcode.READ, 4, 5)], WithCache("a", "b")).encode(),
         figures.line([], object()).encode(),
     ]
     together = figures.together(lines)
     assert {name: found["count"] for name, found in together["requests"].items()} == {"LOOKUP": 1, "READ": 7}
     assert together["cache"] == {"hits": 6, "misses": 2, "bytes": 200}
     assert together["pushed"] == {"files": 0, "bytes": 0, "unread": 0}
+    assert together["changed"] == ["a", "b", "c"]
     assert figures.together([])["requests"] == {}
 
 

@@ -103,21 +103,23 @@ class DirectoryFiles:
     # -- as a stream -----------------------------------------------------------------------------------------
 
     def read(self, offset: int, size: int, /) -> list[memoryview]:
-        node, at = self._find(offset)
-        size = min(size, self._length(node) - at)
+        node, at, size = self._find(offset, size)
         return self._file(node).read(at, size) if size > 0 else []
 
     def pread(self, size: int, offset: int, /) -> bytes:
-        node, at = self._find(offset)
-        size = min(size, self._length(node) - at)
+        node, at, size = self._find(offset, size)
         return self._file(node).source.pread(size, at) if size > 0 else b""
 
     def is_at_hand(self, offset: int, size: int, /) -> bool:
         return True
 
-    def _find(self, address: int) -> tuple[int, int]:
+    def _find(self, address: int, size: int) -> tuple[int, int, int]:
+        """The file at an address, the offset there, and how many of ``size`` bytes it has from there on."""
         node = self._table.node_at(address)
-        return node, address - self._table.start[node - 1]
+        if not node:
+            return 0, 0, 0
+        at = address - self._table.start[node - 1]
+        return node, at, min(size, self._length(node) - at)
 
     def _length(self, node: int) -> int:
         row = node - 1

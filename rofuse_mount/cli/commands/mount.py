@@ -61,7 +61,7 @@ def COMMAND(ctx: click.Context, /, source: str, mountpoint: str, **options: Any)
     exist is made, and removed again when it is unmounted.
     """
     fuse, own = fuse_options.parse(options["texts"], ctx.command)
-    options |= own
+    fuse_options.merge(options, own)
     request = Request(source, mountpoint, fuse, options)
     request.check()
     request.carry_out()

@@ -65,7 +65,7 @@ def COMMAND(
     if not words:
         raise click.UsageError("no command to run", ctx)
     fuse, own = fuse_options.parse(options["texts"], ctx.command)
-    options |= own
+    fuse_options.merge(options, own)
     options["mountpoint"] = mounting.canonical(at) if at is not None else None
     opened = open_to_read(source, options)
     opened.tell(source, options)
