@@ -25,7 +25,7 @@ from rofuse_formats.source import FileSource
 from rofuse_mount.archive_fs import ArchiveFilesystem, OwnerOnlyFilesystem, View
 from rofuse_mount.records import Context, FileHandle, OpenResponse
 
-_MOST_NAMED = 100  # changed files that ``status`` names
+_MOST_NAMED, _LONGEST_NAMES = 100, 1 << 14  # changed files that ``status`` names, and all their characters
 
 
 class _Opened(OpenResponse):
@@ -58,7 +58,7 @@ class DirectoryFilesystem(ArchiveFilesystem):
         if not stat.S_ISREG(self._image.mode[node - 1]):
             raise IsADirectoryError(EISDIR, "not a file")
         try:
-            file = self._files.renew(node)
+            file = self._files.at_hand(node)
         except ChangedError as error:
             raise self._stale(node, error) from error
         return OpenResponse(direct_io=True) if self._files.follow else _Opened(file)
@@ -72,7 +72,7 @@ class DirectoryFilesystem(ArchiveFilesystem):
         return super().read(ctx, ino, fh, offset, size)
 
     def figures(self) -> dict[str, Any]:
-        return super().figures() | {"changed": sorted(self._changed.values())}
+        return super().figures() | {"changed": sorted(filter(None, list(self._changed.values())))}
 
     def _tell(self, node: int, offset: int, error: FormatError) -> None:
         if isinstance(error, ChangedError):
@@ -84,7 +84,8 @@ class DirectoryFilesystem(ArchiveFilesystem):
         """What a reader is told of a file that has changed."""
         if node not in self._changed and len(self._changed) < _MOST_NAMED:
             path = self._image.path(node)
-            self._changed[node] = path.decode("utf-8", "surrogateescape")
+            room = max(0, _LONGEST_NAMES - sum(map(len, self._changed.values())))
+            self._changed[node] = path[:room].decode("utf-8", "surrogateescape")
             self._log(f"{path.decode('utf-8', 'backslashreplace')}: {error}")
         return OSError(ESTALE, str(error))
 

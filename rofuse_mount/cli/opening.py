@@ -101,7 +101,9 @@ def _open_directory(
     if settings.saved and not keep:
         found = find_index(source, settings, options["index_here"])
         if not isinstance(found, str):
-            return _with_kept_index(source, settings, found)
+            opened = _with_kept_index(source, settings, found)
+            _check_that_it_is_not_entered(opened, options.get("mountpoint"))
+            return opened
     mountpoint = options.get("mountpoint")
     if mountpoint is not None and os.path.lexists(mountpoint):
         status = os.stat(mountpoint)
@@ -111,6 +113,19 @@ def _open_directory(
         return _with_new_index(source, settings, options, why, keep)
     clones = frozen(source)
     return _with_new_index(clones, settings, options, "its files are frozen", False)
+
+
+def _check_that_it_is_not_entered(opened: Opened, mountpoint: bytes | None) -> None:
+    """Refuses to mount a saved snapshot where something was mounted when it was saved: it would enter itself there."""
+    root, files = os.fsencode(opened.archive.source.path).rstrip(b"/") + b"/", opened.archive.files
+    if mountpoint is None or files is None or not mountpoint.startswith(root):
+        return
+    node = opened.archive.image.resolve(mountpoint[len(root) :])
+    if node and files.was_mountpoint(node):
+        raise outcome.Failure(
+            f"{outcome.show(os.fsdecode(mountpoint))} was a mountpoint when the snapshot was saved; choose another",
+            outcome.MOUNTPOINT,
+        )
 
 
 def standard_input(settings: Settings) -> FileSource:

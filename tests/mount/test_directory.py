@@ -214,8 +214,11 @@ def test_other_file_systems_are_entered_or_not(
         assert rofuse("-x", tree, mountpoint).returncode == 0
         assert shell("ls", "-A", mountpoint / "d" / "empty").stdout == ""
         assert cat(mountpoint / "d" / "b") == "two"
+        assert rofuse("index", tree).returncode == 0
     finally:
         shell("umount", "-l", other)
+    message = failed(rofuse("-s", "--saved", tree, other), 10)
+    assert "was a mountpoint" in message
 
 
 def test_what_is_excluded_is_not_there(rofuse: Rofuse, tree: Path, mountpoint: Path) -> None:

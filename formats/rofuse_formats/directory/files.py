@@ -96,9 +96,14 @@ class DirectoryFiles:
         """Bytes of a file as it is now, fewer where it ends; with ``follow``."""
         return self._opened(node).source.pread(size, offset)
 
-    def renew(self, node: int) -> FileSource:
-        """Opens a file that is to be read soon, as it is now. Raises as ``open``."""
-        return self._put(node, _OpenFile(self.open(node))).source
+    def at_hand(self, node: int) -> FileSource:
+        """As ``open``, and kept open, for it is read soon. With ``follow`` it is the one that lies there now."""
+        return (self._put(node, _OpenFile(self.open(node))) if self.follow else self._file(node)).source
+
+    def was_mountpoint(self, node: int) -> bool:
+        """Whether something was mounted on it when it was scanned: who opens what lies below it, enters what is mounted
+        there now."""
+        return bool(self._table.mountpoint[node - 1])
 
     # -- as a stream -----------------------------------------------------------------------------------------
 
