@@ -70,21 +70,30 @@ class DirectoryFiles:
 
     def check(self, node: int, status: os.stat_result) -> None:
         """Raises ChangedError where ``status`` is not that of the file as it was."""
-        if self.follow:
+        image, row = self._image, node - 1
+        if (
+            status.st_ctime_ns == self._change_time(node)
+            and status.st_mtime_ns == image.mtime[row] * _NS + image.mtime_ns[row]
+            and status.st_size == image.size[row]
+            and status.st_ino == self._table.inode[row]
+        ) or self.follow:
             return
         changes = ", ".join(self.changes(node, status))
-        if changes:
-            raise ChangedError(f"it has changed since the snapshot was taken ({changes})")
+        raise ChangedError(f"it has changed since the snapshot was taken ({changes})")
+
+    def _change_time(self, node: int) -> int:
+        """In nanoseconds; 0 where the index does not say it."""
+        row, (seconds, nanoseconds) = self._image.time_row(node), self._image.time_columns[1]
+        return seconds[row] * _NS + nanoseconds[row] if row >= 0 else 0
 
     def changes(self, node: int, status: os.stat_result) -> list[str]:
         """In what a file differs from what it was."""
         image, row = self._image, node - 1
-        ctime = image.times(node)[1]
         differs = {
             "another file": status.st_ino != self._table.inode[row],
             "size": status.st_size != image.size[row],
             "modification time": status.st_mtime_ns != image.mtime[row] * _NS + image.mtime_ns[row],
-            "change time": ctime is None or status.st_ctime_ns != ctime.seconds * _NS + ctime.nanoseconds,
+            "change time": status.st_ctime_ns != self._change_time(node),
         }
         return [what for what, it_does in differs.items() if it_does]
 
@@ -94,7 +103,8 @@ class DirectoryFiles:
 
     def read_now(self, node: int, offset: int, size: int) -> bytes:
         """Bytes of a file as it is now, fewer where it ends; with ``follow``."""
-        return self._opened(node).source.pread(size, offset)
+        file = self._known(node) or self._put(node, _OpenFile(self.open(node)))
+        return file.source.pread(size, offset)
 
     def at_hand(self, node: int) -> FileSource:
         """As ``open``, and kept open, for it is read soon. With ``follow`` it is the one that lies there now."""
@@ -132,16 +142,19 @@ class DirectoryFiles:
 
     def _file(self, node: int) -> _OpenFile:
         """An open file that has been looked at just now."""
-        file = self._opened(node)
+        file = self._known(node)
+        if file is None:
+            return self._put(node, _OpenFile(self.open(node)))
         self.check(node, os.fstat(file.source.fd))
         return file
 
-    def _opened(self, node: int) -> _OpenFile:
+    def _known(self, node: int) -> _OpenFile | None:
+        """A file that is open already."""
         with self._lock:
             file = self._open.get(node)
             if file is not None:
                 self._open.move_to_end(node)
-        return file or self._put(node, _OpenFile(self.open(node)))
+            return file
 
     def _put(self, node: int, file: _OpenFile) -> _OpenFile:
         dropped: list[_OpenFile] = []  # closed when the lock is free again, and nobody reads them any more
