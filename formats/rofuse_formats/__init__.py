@@ -7,6 +7,8 @@
     node = archive.image.resolve(b"etc/hostname")
     print(b"".join(archive.read(node, 0, 4096)))
 
+A directory is opened in the same way: its image is what it is now, and its bytes are read where they lie.
+
 Public: ``open``, ``Archive``, ``Settings``, ``ScanOptions``, ``Limits``, ``formats``, ``errors``.
 """
 
