@@ -20,12 +20,19 @@ import math
 import os
 import stat
 from collections.abc import Callable, Iterable
-from errno import EACCES, EINVAL, EIO, EISDIR, ENODATA, ENOSYS, ENOTDIR, ENXIO, EOPNOTSUPP
+from errno import EACCES, EINVAL, EIO, EISDIR, ENODATA, ENOSYS, ENOTDIR, ENXIO, EOPNOTSUPP, ESTALE
 from itertools import islice
 from struct import Struct
+from typing import Any
 
 from rofuse_formats import Archive
-from rofuse_formats.errors import FormatError, MissingLibraryError, PasswordError, UnsupportedError
+from rofuse_formats.errors import (
+    ChangedError,
+    FormatError,
+    MissingLibraryError,
+    PasswordError,
+    UnsupportedError,
+)
 from rofuse_formats.image.layout import HAS_ATIME, HAS_BTIME, HAS_CTIME
 from rofuse_formats.image.reader import Image
 from rofuse_mount import wire
@@ -320,7 +327,7 @@ class ArchiveFilesystem(Filesystem):
             self._statfs = StatFS(blocks=(sum(sizes) + _BLOCK - 1) // _BLOCK, files=image.inode_count)
         return self._statfs
 
-    def figures(self) -> dict[str, dict[str, int]]:
+    def figures(self) -> dict[str, Any]:
         """What ``status`` shows of it."""
         cache = self._contents.cache
         return {
@@ -337,6 +344,8 @@ class ArchiveFilesystem(Filesystem):
 
 def _errno_of(error: FormatError) -> int:
     """What a reader is told of what an archive cannot give."""
+    if isinstance(error, ChangedError):
+        return ESTALE
     if isinstance(error, UnsupportedError | MissingLibraryError):
         return EOPNOTSUPP
     return EACCES if isinstance(error, PasswordError) else EIO

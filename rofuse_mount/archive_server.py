@@ -11,23 +11,26 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rofuse_formats import Archive, Limits, ScanOptions, Settings, cache
 from rofuse_formats.archive import open_spool
+from rofuse_formats.directory.source import DirectorySource
 from rofuse_formats.errors import FormatError
 from rofuse_formats.index import Index
 from rofuse_formats.source import FileSource, JoinedSource, StoredSource
 from rofuse_mount import logs, supervised
 from rofuse_mount.archive_fs import ArchiveFilesystem, OwnerOnlyFilesystem, View
+from rofuse_mount.backings import SharedSlots
 from rofuse_mount.memory import keep_one_heap
 from rofuse_mount.mounting.ending import Ending
 from rofuse_mount.records import MountOptions
 from rofuse_mount.supervisor import Post, Seat
 
-_PLAIN = ("strict", "spool", "spool_limit", "salvage")  # of Settings
+_PLAIN = ("strict", "spool", "spool_limit", "salvage", "follow")  # of Settings
 COMMAND = (sys.executable, "-P", "-m", "rofuse_mount.archive_server")
 
 
@@ -36,6 +39,7 @@ class Spec:
 
     __slots__ = (
         "archive",
+        "backings",
         "ending",
         "index",
         "index_path",
@@ -55,6 +59,7 @@ class Spec:
     def __init__(self, **values: Any) -> None:
         self.source: str = values["source"]
         self.archive: int = values["archive"]  # descriptors; -1 for an archive in parts
+        self.backings: int = values.get("backings", -1)  # of a directory's files; -1 for any other archive
         self.index: int = values["index"]
         self.spool: int = values["spool"]  # -1 for none
         self.index_path: str | None = values["index_path"]
@@ -83,7 +88,8 @@ class Spec:
     def descriptors(self) -> list[int]:
         """What servers need besides their seat."""
         archives = [fd for _path, fd in self.files()]
-        return [fd for fd in (*archives, self.index, self.spool, self.log["fd"]) if fd >= 0]
+        others = self.index, self.spool, self.backings, self.log["fd"]
+        return [fd for fd in (*archives, *others) if fd >= 0]
 
     def files(self) -> list[tuple[str, int]]:
         """The files that the archive lies in, each with its descriptor."""
@@ -92,7 +98,7 @@ class Spec:
     def hand_over(self, descriptors: Mapping[int, int]) -> Spec:
         """The same mount, where its descriptors have other numbers."""
         values = {name: getattr(self, name) for name in self.__slots__}
-        for name in ("archive", "index", "spool"):
+        for name in ("archive", "index", "spool", "backings"):
             values[name] = descriptors.get(values[name], -1)
         values["parts"] = [(path, descriptors[fd]) for path, fd in self.parts]
         return Spec(**values)
@@ -111,6 +117,8 @@ class Spec:
         return Archive(source, index, settings, self.index_path, spool, self.points)
 
     def _source(self) -> StoredSource:
+        if self.archive >= 0 and stat.S_ISDIR(os.fstat(self.archive).st_mode):
+            return DirectorySource(self.source, self.archive, named=self.named)
         files = [FileSource(path, fd, named=self.named) for path, fd in self.files()]
         if not self.parts:
             return files[0]
@@ -119,8 +127,16 @@ class Spec:
     def filesystem(self, archive: Archive) -> ArchiveFilesystem:
         """Raises NotADirectoryError where ``subdir`` is none of the archive."""
         view = View(**self.view | {"subdir": os.fsencode(self.view["subdir"])})
+        if archive.files is not None:
+            from rofuse_mount.directory_fs import DirectoryFilesystem, OwnerOnlyDirectory
+
+            return (OwnerOnlyDirectory if self.owner_only else DirectoryFilesystem)(archive, view, log=_warn)
         kind = OwnerOnlyFilesystem if self.owner_only else ArchiveFilesystem
         return kind(archive, view, log=_warn)
+
+    def slots(self) -> SharedSlots | None:
+        """Of files that are passed through."""
+        return SharedSlots(self.backings) if self.backings >= 0 else None
 
     def mount_options(self) -> MountOptions:
         return MountOptions(**self.options)
@@ -148,10 +164,12 @@ def load_settings(known: dict[str, Any]) -> Settings:
 
 
 def identity(descriptors: Iterable[int]) -> list[int]:
-    """What tells an archive, as it is now, from any other: four numbers for each of its files."""
+    """What tells an archive, as it is now, from any other: four numbers for each of its files. A directory is the same
+    whatever becomes of it."""
     found: list[int] = []
     for status in map(os.fstat, descriptors):
-        found += (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        changing = (0, 0) if stat.S_ISDIR(status.st_mode) else (status.st_size, status.st_mtime_ns)
+        found += (status.st_dev, status.st_ino, *changing)
     return found
 
 
@@ -180,7 +198,8 @@ def serve(seat: Seat, spec: Spec, filesystem: ArchiveFilesystem, **arguments: An
     """Serves until the mount ends; returns the process's exit status. ``arguments`` of ``supervised.serve``."""
     keep_one_heap()
     ending = Ending.from_json(spec.ending)
-    return supervised.serve(seat, filesystem, spec.mount_options(), ending=ending, **arguments)
+    options, slots = spec.mount_options(), spec.slots()
+    return supervised.serve(seat, filesystem, options, ending=ending, slots=slots, **arguments)
 
 
 def main(words: list[str]) -> int:

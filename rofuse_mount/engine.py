@@ -41,6 +41,7 @@ from errno import (
     ESRCH,
     ETIMEDOUT,
 )
+from typing import Protocol
 
 from rofuse_mount import negotiation, wire
 from rofuse_mount.filesystem import Filesystem
@@ -73,11 +74,23 @@ _MEANING: dict[type[OSError], int] = {
 }
 
 
+class Backing(Protocol):
+    """Who has the kernel read files on disk in place of the filesystem's (``rofuse_mount.backings``)."""
+
+    def acquire(self, ino: int, fd: int) -> int:
+        """The backing id for one more opening of an inode, whose file is open as ``fd``. Raises OSError."""
+        ...
+
+    def release(self, ino: int) -> None:
+        """Takes one opening back; nothing where it was none of these. Raises nothing."""
+        ...
+
+
 class Engine:
     """Speaks the protocol with one kernel connection on behalf of one filesystem.
 
     ``log`` takes a message of one or more lines (default: the ``rofuse_mount`` logger, as an error). ``backing``
-    makes the backing id of a descriptor, where passthrough is served. ``page_size`` is the machine's.
+    is asked where passthrough is served. ``page_size`` is the machine's.
     """
 
     def __init__(
@@ -86,7 +99,7 @@ class Engine:
         options: MountOptions | None = None,
         *,
         log: Callable[[str], None] | None = None,
-        backing: Callable[[int], int] | None = None,
+        backing: Backing | None = None,
         page_size: int = 4096,
     ) -> None:
         self.filesystem = filesystem

@@ -1,8 +1,8 @@
 """What servers tell of their work, as lines of JSON, and what those of one mount come to together.
 
 A line holds the counters' tables, added up and without their zeros, and what the filesystem says of itself
-(``Filesystem.figures``, a dict of dicts of integers, where it has that). Everything in it can be added up, so that
-several servers are one.
+(``Filesystem.figures``, where it has that: dicts of integers, and ``changed``, a list of paths). Everything in it can
+be added up, so that several servers are one.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ def line(tables: Iterable[counters.Table], filesystem: Any, spins: dict[str, int
 
 
 def together(lines: Iterable[bytes]) -> dict[str, Any]:
-    """``requests``, ``cache``, ``pushed`` and ``spins`` of all servers. Raises ValueError for a line that is none of
-    ``line``."""
-    table = counters.new_table()
+    """``requests``, ``cache``, ``pushed``, ``spins``, ``changed`` of all servers. Raises ValueError for a line that is
+    none of ``line``."""
+    table, changed = counters.new_table(), set[str]()
     sums = {name: dict(values) for name, values in _NOTHING.items()}
     try:
         for text in lines:
             told = json.loads(text)
             for place, count in told["counts"].items():
                 table[int(place)] += int(count)
+            changed.update(map(str, told.get("changed", ())))
             for name, values in sums.items():
                 for key in values:
                     values[key] += int(told.get(name, {}).get(key, 0))
@@ -52,4 +53,4 @@ def together(lines: Iterable[bytes]) -> dict[str, Any]:
         }
         for name, latency in counters.summary([table]).items()
     }
-    return {"requests": requests, **sums}
+    return {"requests": requests, **sums, "changed": sorted(changed)}

@@ -169,7 +169,8 @@ def _open(engine: Engine, ctx: Context, nodeid: int, request: bytes) -> Payload:
     if flags & (O_ACCMODE | O_TRUNC):
         raise OSError(EROFS, "opening to write")
     try:
-        return _opened(engine, engine.filesystem.open(ctx, nodeid, flags))
+        response = engine.filesystem.open(ctx, nodeid, flags)
+        return _passed_through(engine, nodeid, response) or _opened(response)
     except OSError as error:
         if error.errno != ENOSYS or engine.flags & InitFlag.NO_OPEN_SUPPORT:
             raise
@@ -182,27 +183,35 @@ def _opendir(engine: Engine, ctx: Context, nodeid: int, request: bytes) -> Paylo
     if flags & O_ACCMODE:
         raise OSError(EROFS, "opening to write")
     try:
-        return _opened(engine, engine.filesystem.opendir(ctx, nodeid, flags))
+        return _opened(engine.filesystem.opendir(ctx, nodeid, flags))
     except OSError as error:
         if error.errno != ENOSYS or engine.flags & InitFlag.NO_OPENDIR_SUPPORT:
             raise
         return wire.OPEN_OUT.pack(0, OpenFlag.KEEP_CACHE | OpenFlag.CACHE_DIR, 0)
 
 
-def _opened(engine: Engine, response: OpenResponse | Buffer) -> bytes:
-    """open_out. A file that cannot be passed through (its filesystem is itself a stack, ...) is read instead."""
+def _passed_through(engine: Engine, nodeid: int, response: OpenResponse | Buffer) -> bytes:
+    """open_out of a file that the kernel reads itself. Nothing, where that is not so; also where it cannot be (its
+    filesystem is itself a stack, ...): it is read from us instead."""
+    if not isinstance(response, OpenResponse) or response.backing_fd is None:
+        return b""
+    if engine.backing is None or not engine.flags & InitFlag.PASSTHROUGH:
+        return b""
+    try:
+        backing_id = engine.backing.acquire(nodeid, response.backing_fd)
+    except OSError:
+        return b""
+    # The kernel takes no flag about its cache beside this one.
+    flags = OpenFlag.PASSTHROUGH | (OpenFlag.DIRECT_IO if response.direct_io else 0)
+    return wire.OPEN_OUT.pack(response.fh, flags, backing_id)
+
+
+def _opened(response: OpenResponse | Buffer) -> bytes:
+    """open_out."""
     if not isinstance(response, OpenResponse):
         return ready(response, wire.OPEN_OUT)
-    direct = OpenFlag.DIRECT_IO if response.direct_io else 0
-    if response.backing_fd is not None and engine.backing and engine.flags & InitFlag.PASSTHROUGH:
-        try:
-            backing_id = engine.backing(response.backing_fd)
-        except OSError:
-            pass
-        else:  # the kernel takes no flag about its cache beside this one
-            return wire.OPEN_OUT.pack(response.fh, OpenFlag.PASSTHROUGH | direct, backing_id)
     flags = (
-        direct
+        (OpenFlag.DIRECT_IO if response.direct_io else 0)
         | (OpenFlag.KEEP_CACHE if response.keep_cache else 0)
         | (OpenFlag.NONSEEKABLE if response.nonseekable else 0)
         | (OpenFlag.CACHE_DIR if response.cache_dir else 0)
@@ -225,6 +234,8 @@ def _read(engine: Engine, ctx: Context, nodeid: int, request: bytes) -> Payload:
 
 @operation(Opcode.RELEASE, least=wire.RELEASE_IN.size)
 def _release(engine: Engine, ctx: Context, nodeid: int, request: bytes) -> Payload:
+    if engine.backing is not None and engine.flags & InitFlag.PASSTHROUGH:
+        engine.backing.release(nodeid)
     engine.filesystem.release(ctx, nodeid, wire.RELEASE_IN.unpack_from(request, _HEADER)[0])
     return b""
 

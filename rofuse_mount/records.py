@@ -140,7 +140,8 @@ class OpenResponse(Record):
     ``keep_cache``: what the kernel has cached of it stays valid. ``direct_io``: nothing of it is cached, each read is
     asked. ``cache_dir``: the listing may be cached. ``backing_fd``: a descriptor of a file on disk that the kernel
     reads in place of this one, whole and from offset 0, where ``Filesystem.passthrough`` was granted; without effect
-    elsewhere, so ``read`` must work all the same.
+    elsewhere, so ``read`` must work all the same. It is not needed any more when the reply is made: a subclass may hold
+    it so long. Of several openings of an inode at once, the first one's counts for all.
     """
 
     __slots__ = ("fh", "keep_cache", "direct_io", "nonseekable", "cache_dir", "backing_fd")

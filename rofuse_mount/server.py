@@ -23,6 +23,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from rofuse_mount import counters, mounting
+from rofuse_mount.backings import Backings
 from rofuse_mount.counters import OPCODE_MASK, SCALE_BITS, WIDTH_BITS
 from rofuse_mount.device import Device, buffer_size, readable
 from rofuse_mount.engine import Engine
@@ -112,7 +113,7 @@ class Server:
         (``Engine.negotiated``). Raises ValueError for an agreement that is none."""
         options = options or MountOptions()
         device = Device(fd)
-        engine = Engine(filesystem, options, backing=device.backing_open)
+        engine = Engine(filesystem, options, backing=Backings(device))
         engine.resume(negotiated)
         return cls(device, engine, options)
 
@@ -389,7 +390,7 @@ def mount(
         path, options, nonempty=nonempty, auto_unmount=auto_unmount, make_mountpoint=make_mountpoint
     )
     device = Device(mounted.fd)
-    engine.backing = device.backing_open
+    engine.backing = Backings(device)
     return Server(device, engine, options, mounted, on_ready=on_ready, made_mountpoint=made)
 
 

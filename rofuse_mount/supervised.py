@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rofuse_mount import mounting
+from rofuse_mount.backings import Backings, Slots
 from rofuse_mount.device import Device
 from rofuse_mount.engine import Engine
 from rofuse_mount.filesystem import Filesystem
@@ -34,14 +35,16 @@ def serve(
     on_ready: Callable[[], None] | None = None,
     on_told: Callable[[], None] | None = None,
     alone: bool = True,
+    slots: Slots | None = None,
 ) -> int:
     """Serves from a supervisor's seat until the mount ends; returns the exit status of the process. ``on_ready`` is
     called when the mount is usable, before the supervisor is told, ``on_told`` after that, for what can wait.
-    ``alone``: whether it goes on when the supervisor has died; else it ends the mount then. For the main thread."""
+    ``alone``: whether it goes on when the supervisor has died; else it ends the mount then. ``slots``: of files that
+    are passed through, shared with its fellows and successors. For the main thread."""
     options = options or MountOptions()
     post = Post(seat, alone=alone)
     device = Device(seat.device)
-    engine = Engine(filesystem, options, backing=device.backing_open)
+    engine = Engine(filesystem, options, backing=Backings(device, slots))
     engine.exhausted = post.out_of_memory
 
     def ready() -> None:

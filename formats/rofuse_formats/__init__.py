@@ -8,6 +8,8 @@
             print(file.read())
         archive.extract("/tmp/etc", ["etc"])
 
+A directory is opened in the same way: its image is what it is now, and its bytes are read where they lie.
+
 Public: ``open``, ``Archive``, ``Entry``, ``ExtractOptions``, ``Extracted``, ``Settings``, ``ScanOptions``, ``Limits``,
 ``formats``, ``errors``.
 """

@@ -7,10 +7,11 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rofuse_formats import cache, parts
-from rofuse_formats.errors import DamagedError, IndexDamagedError
+from rofuse_formats.directory.source import DirectorySource
+from rofuse_formats.errors import DamagedError, IndexDamagedError, SourceError
 from rofuse_formats.image.reader import Image
 from rofuse_formats.index import Index
 from rofuse_formats.report import Report
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     import io
 
     from rofuse_formats.contents import Contents
+    from rofuse_formats.directory.files import DirectoryFiles
+    from rofuse_formats.directory.freezing import FrozenSource
     from rofuse_formats.extraction import Extracted, Options
     from rofuse_formats.indexing import Progress
     from rofuse_formats.names import Entry, Path
@@ -74,6 +77,8 @@ class Archive:
                 for start, size, number in meta["parts"]
             ]
             self.report = Report.from_json(meta["report"])
+            self.scanned: dict[str, Any] = dict(meta.get("scanned", {}))
+            """Of a directory: the ``ScanOptions`` that it was described with."""
             self.suspect = [[(int(start), int(end)) for start, end in ranges] for ranges in meta["suspect"]]
             self.unspooled = int(meta.get("unspooled", 0))
         except (KeyError, TypeError, ValueError) as error:
@@ -148,6 +153,11 @@ class Archive:
         return self.contents.stream
 
     @property
+    def files(self) -> DirectoryFiles | None:
+        """Of a directory that is read where it lies: its files."""
+        return self.contents.files
+
+    @property
     def cache(self) -> BlockCache:
         """Decoded blocks."""
         return self.contents.cache
@@ -206,7 +216,16 @@ def find_index(
     source: StoredSource, settings: Settings, here: bool = False, *, later: bool = False
 ) -> Found | str:
     """The kept index of an archive; or why there is none that can be used. ``later``: for who reads no bytes of it, so
-    that no spool needs to go with it."""
+    that no spool needs to go with it. Raises SourceError where nothing else would do."""
+    found = _find_index(source, settings, here, later)
+    if settings.saved and isinstance(found, str):
+        raise SourceError(f"its saved snapshot cannot be used: {found}; save one with 'rofuse-mount index'")
+    return found
+
+
+def _find_index(source: StoredSource, settings: Settings, here: bool, later: bool) -> Found | str:
+    if isinstance(source, DirectorySource) and not settings.saved:
+        return "a directory is shown as it is now"
     path = cache.place(os.fsdecode(source.path), here)
     loaded = cache.load(path, source, settings.lasting())
     if isinstance(loaded, str):
@@ -234,16 +253,21 @@ def open(
 ) -> Archive:
     """Opens an archive; indexes it first where no fresh index is kept.
 
-    ``keep``: use and write index files (never for what is indexed in a blink). ``here``: keep it beside the archive.
+    ``keep``: use and write index files (never for what is indexed in a blink, nor for a directory). ``here``: keep it
+    beside the archive.
     Raises SourceError, UnknownFormatError, DamagedError, UnsupportedError, LimitError, OSError.
     """
     settings = settings or Settings()
     source = parts.opened(path)
     try:
-        found = find_index(source, settings, here) if keep else ""
+        found = find_index(source, settings, here) if keep or settings.saved else ""
         if not isinstance(found, str):
             os.close(found.fd)
             return Archive(source, found.index, settings, found.path, found.spool, points_place(source))
+        if isinstance(source, DirectorySource):
+            keep = False
+            if settings.freeze:
+                source = frozen(source)
         return _index_now(source, settings, keep, here, progress)
     except BaseException:
         source.close()
@@ -270,6 +294,13 @@ def _index_now(
         return Archive(source, index, settings, kept, spool, points_place(source) if keep else None)
     finally:
         os.close(fd)
+
+
+def frozen(source: DirectorySource) -> FrozenSource:
+    """What the clones of a directory's files go to. Raises UnsupportedError, OSError."""
+    from rofuse_formats.directory.freezing import FrozenSource
+
+    return FrozenSource(source)
 
 
 def points_place(source: StoredSource) -> str | None:

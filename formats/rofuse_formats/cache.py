@@ -5,6 +5,7 @@ Rules
   under ``$XDG_CACHE_HOME/rofuse-mount/`` (``~/.cache`` without it), named for the archive and its absolute path.
 - It is fresh while the archive's size, modification time and a sample of its bytes are what they were, and the options
   that change what is indexed are the same. Whatever is not fresh, or damaged, is as good as absent.
+- That of a directory does not go stale: it says what the directory was. It is used when that is asked for.
 - An index that another user could have written is not used.
 - It is written to a temporary name and renamed. A cache that cannot be written is no error: the index stays in memory.
 - A spool lies in the cache directory always, under the index's name there, and is of no use without its index. Whoever
@@ -25,6 +26,7 @@ import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rofuse_formats.directory.source import DirectorySource
 from rofuse_formats.errors import IndexDamagedError
 from rofuse_formats.index import Index
 from rofuse_formats.source import StoredSource
@@ -43,7 +45,9 @@ _EDGE, _SAMPLE, _SAMPLES = 1 << 16, 4096, 14
 
 def fingerprint(source: StoredSource) -> dict[str, Any]:
     """What tells one state of an archive from another: size, mtime, and a digest over its head, tail and samples; of
-    one in parts, the size and mtime of each."""
+    one in parts, the size and mtime of each. A directory is told from others, and not from what it was."""
+    if isinstance(source, DirectorySource):
+        return source.fingerprint()
     size, digest = source.size, hashlib.sha256()
     digest.update(source.pread(_EDGE, 0))
     if size > _EDGE:
@@ -193,6 +197,8 @@ def _distrust(fd: int, source: StoredSource) -> str:
 
 def staleness(index: Index, source: StoredSource, options: dict[str, Any]) -> str:
     known = index.meta.get("source", {})
+    if isinstance(source, DirectorySource):  # it is kept for when the directory has changed
+        return "" if known == fingerprint(source) else "it is another directory's"
     if known.get("size") != source.size or known.get("mtime_ns") != source.status.st_mtime_ns:
         return "the archive has changed"
     if index.meta.get("options") != options:

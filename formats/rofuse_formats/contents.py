@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from rofuse_formats import codecs
+from rofuse_formats.directory.source import DirectorySource
 from rofuse_formats.errors import DamagedError, IndexDamagedError
 from rofuse_formats.image import layout
 from rofuse_formats.points_file import PointsFile
@@ -24,6 +25,7 @@ from rofuse_formats.streams import (
 
 if TYPE_CHECKING:
     from rofuse_formats.archive import Archive
+    from rofuse_formats.directory.files import DirectoryFiles
     from rofuse_formats.entry import Members, QuickMembers
     from rofuse_formats.index import Index
     from rofuse_formats.settings import Settings
@@ -35,13 +37,15 @@ _ZEROS = memoryview(bytes(1 << 20))
 
 class Contents:
     """Used by any number of threads. ``stream``: what files that are not compressed by themselves lie in; ``cache``:
-    its decoded blocks. Raises IndexDamagedError, UnsupportedError, MissingLibraryError, PasswordError, OSError."""
+    its decoded blocks; ``files``: those of a directory that is read where it lies. Raises IndexDamagedError,
+    UnsupportedError, MissingLibraryError, PasswordError, OSError."""
 
     def __init__(self, archive: Archive, index: Index, settings: Settings) -> None:
         if bool(index.meta.get("spool")) != (archive.spool is not None):
             raise IndexDamagedError("the index lacks its spool")
         self.image = archive.image
         self.cache = BlockCache()
+        self.files: DirectoryFiles | None = None
         self.stream = self._open_streams(archive, index, settings)
         self._members: Members | None = None
         self._quick_members: QuickMembers | None = None
@@ -61,7 +65,7 @@ class Contents:
         stream: Stream | None = None
         for depth in range(len(archive.compression)):
             stream = decoded(stream or archive.source, depth)
-        stream = stream or StoredStream(archive.source)
+        stream = stream or self._stored(archive, index, settings)
         if not archive.parts:
             return stream
         if not all(number is None or 0 <= number < len(names) for _start, _size, number in archive.parts):
@@ -71,6 +75,16 @@ class Contents:
             part = PartStream(stream, start, size)
             streams.append(part if number is None else decoded(part, number))
         return SpannedStream(streams)
+
+    def _stored(self, archive: Archive, index: Index, settings: Settings) -> Stream:
+        if not isinstance(archive.source, DirectorySource):
+            return StoredStream(archive.source)
+        from rofuse_formats.directory.files import DirectoryFiles
+
+        if index.files is None:
+            raise IndexDamagedError("the index is not a directory's")
+        self.files = DirectoryFiles(archive.source, self.image, index.files, follow=settings.follow)
+        return self.files
 
     def _open_members(self, archive: Archive, index: Index, settings: Settings) -> None:
         from rofuse_formats.archives import named  # where members are compressed by themselves

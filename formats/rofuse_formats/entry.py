@@ -183,7 +183,7 @@ class Builder(Protocol):
 class ScanOptions:
     """What the user said about how to read an archive. A format ignores what is not its own."""
 
-    __slots__ = ("encoding", "ignore_zeros", "password", "raw")
+    __slots__ = ("encoding", "exclude", "ignore_zeros", "one_file_system", "password", "raw")
 
     def __init__(
         self,
@@ -192,11 +192,15 @@ class ScanOptions:
         encoding: str | None = None,
         password: bytes | None = None,
         raw: bool = False,
+        one_file_system: bool = False,
+        exclude: Sequence[str] = (),
     ) -> None:
         self.ignore_zeros = ignore_zeros  # tar: go on after an end-of-archive mark (concatenated archives)
         self.encoding = encoding  # zip: the code page of names that do not say
         self.password = password  # zip: of encrypted members
         self.raw = raw  # deb, rpm: the members as they are, not what they hold
+        self.one_file_system = one_file_system  # a directory: what is mounted below it is not entered
+        self.exclude = tuple(exclude)  # a directory: what is left out (``globs``)
 
 
 class Members(Protocol):

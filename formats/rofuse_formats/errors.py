@@ -41,6 +41,10 @@ class LimitError(FormatError):
     """A limit that protects memory, disk or time was met. The message names the option that raises it."""
 
 
+class ChangedError(FormatError):
+    """A file on disk is no longer what it was when it was described."""
+
+
 class PasswordError(FormatError):
     """A password is needed, or the one given is wrong."""
 

@@ -17,6 +17,8 @@ from rofuse_formats import index as index_file
 from rofuse_formats.cache import fingerprint
 from rofuse_formats.codecs import Codec, FirstPass
 from rofuse_formats.detect import HEAD, TAIL, archive_ending, archive_of, codec_of
+from rofuse_formats.directory.freezing import FrozenSource
+from rofuse_formats.directory.source import DirectorySource
 from rofuse_formats.entry import AnyFormat, NestedFormat, RandomFormat
 from rofuse_formats.errors import DamagedError, UnknownFormatError
 from rofuse_formats.image import layout
@@ -51,6 +53,11 @@ def write_index(
 ) -> None:
     """Reads ``source`` and writes its index to ``fd``; what is to be kept decoded goes to ``spool`` (None: to none).
     Raises FormatError, OSError."""
+    if isinstance(source, DirectorySource | FrozenSource):
+        from rofuse_formats.directory.indexing import write_directory_index
+
+        write_directory_index(source, fd, settings, progress)
+        return
     state = fingerprint(source)
     indexing = _Indexing(source, settings, progress or (lambda done, total: None), spool)
     try:

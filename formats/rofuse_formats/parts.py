@@ -23,6 +23,7 @@ import re
 import stat
 from collections.abc import Iterator
 
+from rofuse_formats.directory.source import DirectorySource
 from rofuse_formats.errors import FormatError, LimitError, SourceError
 from rofuse_formats.source import FileSource, JoinedSource, StoredSource
 
@@ -37,7 +38,10 @@ _LAST_DISK = re.compile(rb"(.+)\.([zZ])[iI][pP]", re.DOTALL)
 
 
 def opened(path: str | os.PathLike[str]) -> StoredSource:
-    """The archive that the file at ``path`` is, or is a part of. Raises SourceError, UnknownFormatError, LimitError."""
+    """The archive that the file at ``path`` is, or is a part of; the directory that it is. Raises SourceError,
+    UnknownFormatError, LimitError."""
+    if os.path.isdir(path):
+        return DirectorySource(path)
     folder, name = os.path.split(os.fsencode(path))
     if found := _NUMBERED.fullmatch(name):
         return _numbered(path, folder, found[1], found[2])

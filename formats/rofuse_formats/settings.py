@@ -13,9 +13,12 @@ class Settings:
 
     ``spool``: whether what cannot be sought in is kept decoded on disk; ``spool_limit``: bytes that all spools together
     may take there (None: half of what is free). ``salvage``: bytes that failed their check are given out all the same.
+
+    Of a directory: ``saved``: it is as its kept index says, and not as it is now; ``freeze``: its files' bytes are
+    cloned first; ``follow``: files that have changed are read as they are now.
     """
 
-    __slots__ = ("limits", "salvage", "scan", "spool", "spool_limit", "strict")
+    __slots__ = ("follow", "freeze", "limits", "salvage", "saved", "scan", "spool", "spool_limit", "strict")
 
     def __init__(
         self,
@@ -25,9 +28,13 @@ class Settings:
         spool: bool = True,
         spool_limit: int | None = None,
         salvage: bool = False,
+        saved: bool = False,
+        freeze: bool = False,
+        follow: bool = False,
     ) -> None:
         self.scan, self.limits, self.strict = scan or ScanOptions(), limits or Limits(), strict
         self.spool, self.spool_limit, self.salvage = spool, spool_limit, salvage
+        self.saved, self.freeze, self.follow = saved, freeze, follow
 
     def lasting(self) -> dict[str, Any]:
         """What of it an index depends on."""

@@ -77,16 +77,22 @@ class FileSource:
             self.fd = fd if fd >= 0 else os.open(self.path, flags)
         except OSError as error:
             raise SourceError(f"cannot be opened: {error.strerror}") from error
-        status = os.fstat(self.fd)
-        if stat.S_ISREG(status.st_mode):
-            self.size = status.st_size
-        elif stat.S_ISBLK(status.st_mode):
-            self.size = os.lseek(self.fd, 0, os.SEEK_END)
-        else:
+        self.status = os.fstat(self.fd)
+        try:
+            self.size = self._measured()
+        except BaseException:
             self.close()
-            kind = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-            raise UnknownFormatError(f"is {kind}; give an archive file")
-        self.status = status
+            raise
+
+    def _measured(self) -> int:
+        """Its bytes. Raises SourceError, UnknownFormatError where it is of a kind that has none."""
+        mode = self.status.st_mode
+        if stat.S_ISREG(mode):
+            return self.status.st_size
+        if stat.S_ISBLK(mode):
+            return os.lseek(self.fd, 0, os.SEEK_END)
+        kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
+        raise UnknownFormatError(f"is {kind}; give an archive file")
 
     @property
     def name(self) -> bytes:

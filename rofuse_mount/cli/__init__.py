@@ -77,6 +77,7 @@ def _root() -> None:
 
     \b
     rofuse-mount backup.tar.zst /mnt/b     mount; returns when the mount is ready
+    rofuse-mount /home/me /mnt/b           the same with a directory, as it is now
     rofuse-mount umount /mnt/b             take it off again
     rofuse-mount ls backup.tar.zst         look into it without a mount
     rofuse-mount mount --help              the options of a mount

@@ -70,6 +70,12 @@ _VALUES: dict[str, Callable[[str], Any] | None] = {
 }
 
 
+def merge(options: dict[str, Any], own: dict[str, Any]) -> None:
+    """Adds what ``-o`` set of a command's own options to what else was said; what may be said again, to that."""
+    for name, value in own.items():
+        options[name] = (*options[name], *value) if isinstance(value, tuple) else value
+
+
 def parse(texts: Iterable[str], command: click.Command) -> tuple[dict[str, Any], dict[str, Any]]:
     """The FUSE options and the command's own that ``texts`` set, each by name. Raises click.UsageError."""
     own = {
@@ -87,7 +93,9 @@ def parse(texts: Iterable[str], command: click.Command) -> tuple[dict[str, Any],
             fuse[plain] = _value(name, _VALUES[plain], value if equals else None)
         elif plain in own and len(plain) > 1:
             option = own[plain]
-            parameters[option.name or plain] = _own_value(name, option, value if equals else None)
+            found = _own_value(name, option, value if equals else None)
+            before = parameters.get(option.name or plain, ())
+            parameters[option.name or plain] = (*before, found) if option.multiple else found
         elif name not in _SO_ANYWAY and not word.startswith(_PRIVATE):
             raise click.UsageError(f"unknown option '-o {name}'{hints.of_mount_option(name)}")
     return fuse, parameters

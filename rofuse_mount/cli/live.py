@@ -16,7 +16,7 @@ _DESCRIPTORS_MAX = 253  # of one message: SCM_MAX_FD
 _NEW: dict[str, Any] = {"server_pid": None, "worker_pids": [], "restarts": 0, "takeovers": 0}
 KEYS = (
     *("source", "mountpoint", "fstype", "supervisor_pid", "server_pid", "worker_pids", "started", "restarts"),
-    *("takeovers", "requests", "pushed", "cache", "rss"),
+    *("takeovers", "requests", "pushed", "cache", "changed", "rss"),
 )
 
 

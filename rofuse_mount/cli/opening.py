@@ -13,7 +13,10 @@ import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rofuse_formats import Archive, Settings, cache, errors, parts
-from rofuse_formats.archive import BLINK, Found, find_index, keep_index, open_spool, points_place
+from rofuse_formats.archive import BLINK, Found, find_index, frozen, keep_index, open_spool, points_place
+from rofuse_formats.codecs import faster_library
+from rofuse_formats.directory.freezing import FrozenSource
+from rofuse_formats.directory.source import DirectorySource
 from rofuse_formats.index import Index
 from rofuse_formats.limits import MIB
 from rofuse_formats.source import FileSource, StoredSource
@@ -81,6 +84,8 @@ def open_source(
     settings = parameters.settings(options)
     try:
         source = standard_input(settings) if path == STANDARD_INPUT else parts.opened(path)
+        if isinstance(source, DirectorySource):
+            return _open_directory(source, settings, options, bool(keep), later)
         found = "an index in memory was asked for" if options["no_index"] else None
         if not source.named:
             found, keep = "standard input is indexed for this one time", False
@@ -96,6 +101,40 @@ def open_source(
         return _with_new_index(source, settings, options, found, keep, later)
     except (errors.FormatError, OSError) as error:
         raise outcome.about(path, error) from error
+
+
+def _open_directory(
+    source: DirectorySource, settings: Settings, options: dict[str, Any], keep: bool, later: bool
+) -> Opened:
+    """As it is now, unless the options say otherwise. Only ``index`` keeps what it was."""
+    if settings.saved and not keep:
+        found = find_index(source, settings, options["index_here"])
+        if not isinstance(found, str):
+            opened = _with_kept_index(source, settings, found, later)
+            _check_that_it_is_not_entered(opened, options.get("mountpoint"))
+            return opened
+    mountpoint = options.get("mountpoint")
+    if mountpoint is not None and os.path.lexists(mountpoint):
+        status = os.stat(mountpoint)
+        source.hidden = (status.st_dev, status.st_ino)
+    if not settings.freeze:
+        why = "it is saved" if keep else "a directory is shown as it is now"
+        return _with_new_index(source, settings, options, why, keep, later)
+    clones = frozen(source)
+    return _with_new_index(clones, settings, options, "its files are frozen", False, later)
+
+
+def _check_that_it_is_not_entered(opened: Opened, mountpoint: bytes | None) -> None:
+    """Refuses to mount a saved snapshot where something was mounted when it was saved: it would enter itself there."""
+    root, files = os.fsencode(opened.archive.source.path).rstrip(b"/") + b"/", opened.archive.files
+    if mountpoint is None or files is None or not mountpoint.startswith(root):
+        return
+    node = opened.archive.image.resolve(mountpoint[len(root) :])
+    if node and files.was_mountpoint(node):
+        raise outcome.Failure(
+            f"{outcome.show(os.fsdecode(mountpoint))} was a mountpoint when the snapshot was saved; choose another",
+            outcome.MOUNTPOINT,
+        )
 
 
 def standard_input(settings: Settings) -> FileSource:
@@ -138,7 +177,6 @@ def _spooled(archive: Archive) -> list[str]:
 
 def _slower(index: Index) -> list[str]:
     """What would have made the index faster."""
-    from rofuse_formats.codecs import faster_library
 
     missing = ((name, faster_library(name)) for name in dict.fromkeys(index.meta["codecs"]))
     return [
@@ -159,6 +197,8 @@ def _with_new_index(
         started = time.monotonic()
         spool_fd = _write_index(source, fd, settings, draw=not options["quiet"])
         took = time.monotonic() - started
+        if isinstance(source, FrozenSource):
+            source.filled()  # by the child
         index = Index(fd)
         spool = open_spool(index, spool_fd)
         points = points_place(source) if not options["no_index"] else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import IO, Any, TypeVar
 
 import click
@@ -89,6 +89,21 @@ def source_options(function: _Function) -> _Function:
                 help="zip: ask for the password now.",
             ),
             click.option(
+                "-x",
+                "--one-file-system",
+                is_flag=True,
+                help="Directory: enter nothing that is mounted below it.",
+            ),
+            click.option(
+                "--exclude",
+                multiple=True,
+                metavar="PATTERN",
+                help="Directory: leave out what PATTERN means: a name, or a path with *, **, ?, []; repeatable.",
+            ),
+            click.option(
+                "--saved", is_flag=True, help="Directory: as it was when 'index' saved it, not as it is now."
+            ),
+            click.option(
                 "--max-window",
                 type=Size(),
                 default=limits.max_window,
@@ -128,8 +143,36 @@ def source_options(function: _Function) -> _Function:
     return function
 
 
+def directory_options(function: _Function) -> _Function:
+    """Adds the options that say how a directory that is mounted is read."""
+    for option in (
+        click.option(
+            "--follow", is_flag=True, help="Directory: read files that have changed as they are now."
+        ),
+        click.option(
+            "--freeze", is_flag=True, help="Directory: clone its files first (reflinks: btrfs, xfs)."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def _check_patterns(patterns: Sequence[str]) -> None:
+    if patterns:
+        from rofuse_formats.globs import Globs
+
+        try:
+            Globs(map(os.fsencode, patterns))
+        except ValueError as error:
+            raise click.UsageError(f"--exclude: {error}") from error
+
+
 def settings(options: dict[str, Any]) -> Settings:
     limits = Limits(max_window=options["max_window"], max_entries=options["max_entries"])
+    saved, freeze, follow = (bool(options.get(name)) for name in ("saved", "freeze", "follow"))
+    if freeze and (saved or follow):
+        raise click.UsageError("--freeze shows the files as they are now: not beside --saved or --follow")
+    _check_patterns(options["exclude"])
     password = options["password_file"] if options["password_file"] is not None else options["password"]
     return Settings(
         ScanOptions(
@@ -137,10 +180,15 @@ def settings(options: dict[str, Any]) -> Settings:
             encoding=options["encoding"],
             password=password,
             raw=options["raw"],
+            one_file_system=options["one_file_system"],
+            exclude=options["exclude"],
         ),
         limits,
         strict=options["strict"],
         spool=not options["no_spool"],
         spool_limit=options["spool_limit"],
         salvage=options["salvage"],
+        saved=saved,
+        freeze=freeze,
+        follow=follow,
     )

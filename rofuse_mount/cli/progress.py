@@ -1,4 +1,5 @@
-"""How far a long piece of work has come: a bar, the rate and the time left, on a terminal, after the first second."""
+"""How far a long piece of work has come: a bar, the rate and the time left, on a terminal, after the first second;
+where nobody knows how much there is, how much has been done."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ _INTERVAL = 0.1
 
 
 class Progress:
-    """Called with (bytes done, bytes in all). Draws on standard error if that is a terminal, and cleans up after
-    itself; else does nothing. ``rich`` is imported only when the bar appears."""
+    """Called with (bytes done, bytes in all), or (entries done, 0). Draws on standard error if that is a terminal, and
+    cleans up after itself; else does nothing. ``rich`` is imported only when the bar appears."""
 
     def __init__(self, title: str, enabled: bool = True) -> None:
         self._title = title
@@ -38,18 +39,20 @@ class Progress:
         from rich.progress import (
             BarColumn,
             DownloadColumn,
+            ProgressColumn,
             TextColumn,
             TimeRemainingColumn,
             TransferSpeedColumn,
         )
         from rich.progress import Progress as RichProgress
 
-        columns = (
+        bounded: tuple[ProgressColumn, ...] = (
             BarColumn(None),
             DownloadColumn(binary_units=True),
             TransferSpeedColumn(),
             TimeRemainingColumn(),
         )
+        columns = bounded if total else (TextColumn("{task.completed:,.0f} entries"),)
         self._bar = RichProgress(
             TextColumn("{task.description}"),
             *columns,
@@ -58,7 +61,7 @@ class Progress:
             redirect_stdout=False,
             expand=True,
         )
-        self._task = self._bar.add_task(escape(self._title), total=total)
+        self._task = self._bar.add_task(escape(self._title), total=total or None)
         self._bar.start()
 
     def close(self) -> None:

@@ -162,8 +162,6 @@ def broken(folder: Path, kind: str) -> Path:
             path.write_bytes(GARBAGE)
         case "empty":
             path.touch()
-        case "directory":
-            path.mkdir()
         case "header":
             path.write_bytes(whole[:300])
         case "first block of zstd":
@@ -179,7 +177,6 @@ def broken(folder: Path, kind: str) -> Path:
         ("garbage", 12),
         ("empty", 12),
         ("text", 12),
-        ("directory", 12),
         ("missing", 11),
         ("header", 12),
         ("first block of zstd", 13),

@@ -47,8 +47,9 @@ Run = Callable[[str], Path]
 
 
 def readme_example() -> str:
-    """The text of the one Python program in the README."""
-    (text,) = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.DOTALL | re.MULTILINE)
+    """The text of the one Python program in the README that is a filesystem."""
+    found = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.DOTALL | re.MULTILINE)
+    (text,) = (text for text in found if "Filesystem" in text)
     assert isinstance(text, str)
     return text
 

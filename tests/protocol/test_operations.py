@@ -267,22 +267,37 @@ def test_how_a_file_is_open(response: OpenResponse, flags: int) -> None:
     assert wire.OPEN_OUT.unpack(payload) == (5, flags, 0)
 
 
+class Registry:
+    """The engine's Backing, of descriptors that are known."""
+
+    def __init__(self, known: dict[int, int]) -> None:
+        self.known, self.released = known, list[int]()
+
+    def acquire(self, ino: int, fd: int) -> int:
+        if fd not in self.known:
+            raise OSError(ELOOP, "a stack on a stack")
+        return self.known[fd]
+
+    def release(self, ino: int) -> None:
+        self.released.append(ino)
+
+
 def test_passthrough_names_the_backing_file_and_nothing_about_caches() -> None:
     engine = connect(answering("open", OpenResponse(5, keep_cache=True, backing_fd=33), passthrough=True))
-    engine.backing = {33: 4}.__getitem__
+    engine.backing = Registry({33: 4})
     assert wire.OPEN_OUT.unpack(ask(engine, Opcode.OPEN).payload) == (5, OpenFlag.PASSTHROUGH, 4)
+    assert engine.backing.released == []
+    ask(engine, Opcode.RELEASE, wire.RELEASE_IN.pack(5, 0, 0, 0))
+    assert len(engine.backing.released) == 1
 
 
 def test_a_file_that_cannot_be_passed_through_is_read() -> None:
-    def refuse(fd: int) -> int:
-        raise OSError(ELOOP, "a stack on a stack")
-
     response = OpenResponse(5, keep_cache=True, backing_fd=33)
     engine = connect(answering("open", response, passthrough=True))
-    engine.backing = refuse
+    engine.backing = Registry({})
     assert wire.OPEN_OUT.unpack(ask(engine, Opcode.OPEN).payload) == (5, OpenFlag.KEEP_CACHE, 0)
     not_granted = connect(answering("open", response, passthrough=True), 31)
-    not_granted.backing = {33: 4}.__getitem__
+    not_granted.backing = Registry({33: 4})
     assert wire.OPEN_OUT.unpack(ask(not_granted, Opcode.OPEN).payload) == (5, OpenFlag.KEEP_CACHE, 0)
 
 

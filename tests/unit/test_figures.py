@@ -11,8 +11,11 @@ SPINS = {"paid": 2, "vain": 1}
 
 
 class WithCache:
-    def figures(self) -> dict[str, dict[str, int]]:
-        return {"cache": {"hits": 3, "misses": 1, "bytes": 100}}
+    def __init__(self, *changed: str) -> None:
+        self.changed = list(changed)
+
+    def figures(self) -> dict[str, object]:
+        return {"cache": {"hits": 3, "misses": 1, "bytes": 100}, "changed": self.changed}
 
 
 def table(opcode: int, bucket: int, count: int) -> counters.Table:
@@ -23,8 +26,10 @@ def table(opcode: int, bucket: int, count: int) -> counters.Table:
 
 def test_servers_are_added_up() -> None:
     lines = [
-        figures.line([table(Opcode.READ, 4, 2), table(Opcode.LOOKUP, 1, 1)], WithCache(), SPINS).encode(),
-        figures.line([table(Opcode.READ, 4, 5)], WithCache(), SPINS).encode(),
+        figures.line(
+            [table(Opcode.READ, 4, 2), table(Opcode.LOOKUP, 1, 1)], WithCache("b", "c"), SPINS
+        ).encode(),
+        figures.line([table(Opcode.READ, 4, 5)], WithCache("a", "b"), SPINS).encode(),
         figures.line([], object(), SPINS).encode(),
     ]
     together = figures.together(lines)
@@ -32,6 +37,7 @@ def test_servers_are_added_up() -> None:
     assert together["cache"] == {"hits": 6, "misses": 2, "bytes": 200}
     assert together["spins"] == {"paid": 6, "vain": 3}
     assert together["pushed"] == {"files": 0, "bytes": 0, "unread": 0}
+    assert together["changed"] == ["a", "b", "c"]
     assert figures.together([])["requests"] == {}
 
 

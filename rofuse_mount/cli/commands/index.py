@@ -16,7 +16,10 @@ from rofuse_mount.cli.parameters import source_options
 @click.option("--force", is_flag=True, help="Build it anew even if it is fresh.")
 @source_options
 def COMMAND(source: str, force: bool, **options: Any) -> None:
-    """Build or refresh the index of the archive SOURCE, and stop: its next mount starts at once."""
+    """Build or refresh the index of the archive SOURCE, and stop: its next mount starts at once.
+
+    Of a directory: save what it is now, for mounts with --saved and 'verify --saved'.
+    """
     if options["no_index"]:
         raise click.UsageError("an index that is not kept is of no use; leave out --no-index")
     opened = open_source(source, options, keep=True, rebuild=force)

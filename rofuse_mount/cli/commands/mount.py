@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import sys
 import time
 from typing import Any, NoReturn
 
@@ -13,10 +14,11 @@ import click
 from rofuse_formats.source import JoinedSource
 from rofuse_mount import archive_server, background, mounting, runtime, supervised
 from rofuse_mount.archive_fs import ArchiveFilesystem
+from rofuse_mount.backings import SharedSlots
 from rofuse_mount.cli import fuse_options, hints, outcome
 from rofuse_mount.cli.opening import STANDARD_INPUT, Opened, open_to_read
+from rofuse_mount.cli.parameters import directory_options, source_options
 from rofuse_mount.cli.parameters import settings as source_settings
-from rofuse_mount.cli.parameters import source_options
 from rofuse_mount.mounting.ending import Ending
 from rofuse_mount.records import MountOptions
 from rofuse_mount.server import attach
@@ -63,16 +65,17 @@ class _MountCommand(click.Command):
 @click.option(
     "--log-file", metavar="FILE", help="Append the log to FILE; else it goes to syslog, or with -f to stderr."
 )
+@directory_options
 @source_options
 @click.pass_context
 def COMMAND(ctx: click.Context, /, source: str, mountpoint: str, **options: Any) -> None:
-    """Mount the archive SOURCE as a read-only directory on MOUNTPOINT.
+    """Mount the archive SOURCE, or the directory as it is now, as a read-only directory on MOUNTPOINT.
 
     Returns when the mount is usable; it is served in the background until it is unmounted. A MOUNTPOINT that does not
     exist is made, and removed again when it is unmounted.
     """
     fuse, own = fuse_options.parse(options["texts"], ctx.command)
-    options |= own
+    fuse_options.merge(options, own)
     request = Request(source, mountpoint, fuse, options)
     request.check()
     request.carry_out()
@@ -87,6 +90,8 @@ class Request:
         self.foreground = bool(options["foreground"] or self.debug)
         self.log_fd: int | None = None
         self.on_file = False  # the mountpoint is a file
+        # What the mount table shows as the source. Found out now: the mount may come to lie over it.
+        self.name = source if source == STANDARD_INPUT else os.path.realpath(source)
 
     def check(self) -> None:
         """What can be told before an archive is read, perhaps for minutes."""
@@ -102,6 +107,7 @@ class Request:
         if os.path.lexists(path) or not os.path.isdir(os.path.dirname(path)):
             kind = mounting.check_mountpoint(path, nonempty="nonempty" in self.fuse)
             self.on_file = stat.S_ISREG(kind)
+        check_that_we_stay(path)
         mounting.way(auto_unmount="auto_unmount" in self.fuse)
         if self.options["log_file"]:
             try:
@@ -110,6 +116,7 @@ class Request:
                 raise outcome.about(self.options["log_file"], error) from error
 
     def carry_out(self) -> None:
+        self.options["mountpoint"] = mounting.canonical(self.mountpoint)  # which a directory may hold
         opened = open_to_read(self.source, self.options)
         opened.tell(self.source, self.options)
         spec = self.spec(opened)
@@ -190,7 +197,7 @@ class Request:
 
     def _facts(self, mounted: mounting.Mount, spec: archive_server.Spec) -> dict[str, Any]:
         return {
-            "source": self._name(),
+            "source": self.name,
             "mountpoint": os.fsdecode(mounted.mountpoint),
             "fstype": os.fsdecode(mounted.fstype),
             "supervisor_pid": os.getpid(),
@@ -206,6 +213,7 @@ class Request:
             source=source.path,
             named=source.named,
             archive=source.files[0].fd if not parts else -1,
+            backings=SharedSlots.create(opened.archive.image.inode_count) if opened.archive.files else -1,
             parts=parts,
             index=opened.index,
             spool=opened.archive.spool.fd if opened.archive.spool else -1,
@@ -224,10 +232,6 @@ class Request:
             workers=self.options["workers"] or 1,
         )
 
-    def _name(self) -> str:
-        """What the mount table shows as the source."""
-        return self.source if self.source == STANDARD_INPUT else os.path.realpath(self.source)
-
     def _everybody(self) -> bool:
         return "allow_other" in self.fuse or "allow_root" in self.fuse
 
@@ -244,7 +248,7 @@ class Request:
             max_read=fuse.get("max_read"),
             allow_other=self._everybody(),
             default_permissions=self._permissions(),
-            fsname=fuse.get("fsname") or self._name(),
+            fsname=fuse.get("fsname") or self.name,
             subtype=fuse.get("subtype"),
             threads=1 if self.options["single_thread"] else self.options["threads"],
         )
@@ -266,6 +270,15 @@ class Request:
             "file": self.on_file,
             "permissions": self._permissions(),
         }
+
+
+def check_that_we_stay(mountpoint: bytes) -> None:
+    """Refuses to mount over the program: what its servers import later, they would have to serve to themselves."""
+    needed = {sys.executable, os.path.realpath(sys.executable), os.__file__, __file__}
+    if any(os.fsencode(path).startswith(mountpoint.rstrip(b"/") + b"/") for path in needed):
+        raise mounting.MountpointError(
+            f"{outcome.show(os.fsdecode(mountpoint))} holds this very program; choose another directory"
+        )
 
 
 def _open_log(path: str) -> int:

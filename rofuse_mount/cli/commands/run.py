@@ -23,9 +23,9 @@ import click
 from rofuse_mount import archive_server, background, mounting
 from rofuse_mount.archive_fs import ArchiveFilesystem
 from rofuse_mount.cli import fuse_options, outcome
-from rofuse_mount.cli.commands.mount import Request
+from rofuse_mount.cli.commands.mount import Request, check_that_we_stay
 from rofuse_mount.cli.opening import open_to_read
-from rofuse_mount.cli.parameters import source_options
+from rofuse_mount.cli.parameters import directory_options, source_options
 from rofuse_mount.mounting import private
 from rofuse_mount.mounting.ending import Ending
 from rofuse_mount.server import attach
@@ -45,6 +45,7 @@ _NO_SERVING = {"debug_json": False, "debug": False, "foreground": False, "log_fi
 @click.option("-o", "texts", multiple=True, metavar="OPT,...", help="Mount options; see rofuse-mount(1).")
 @click.option("-s", "--single-thread", is_flag=True, help="Serve with one thread.")
 @click.option("--threads", type=click.IntRange(1, 64), metavar="N", help="Serving threads [4].")
+@directory_options
 @source_options
 @click.argument("source", metavar="SOURCE")
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] CMD...")
@@ -64,13 +65,15 @@ def COMMAND(
     if not words:
         raise click.UsageError("no command to run", ctx)
     fuse, own = fuse_options.parse(options["texts"], ctx.command)
-    options |= own
+    fuse_options.merge(options, own)
+    options["mountpoint"] = mounting.canonical(at) if at is not None else None
     opened = open_to_read(source, options)
     opened.tell(source, options)
     folder = mounting.canonical(at) if at is not None else _temporary()
     made = at is None or mounting.make_mountpoint(folder)
     try:
         kind = mounting.check_mountpoint(folder, nonempty="nonempty" in fuse)
+        check_that_we_stay(folder)
         request = Request(source, os.fsdecode(folder), fuse, _NO_SERVING | options)
         request.on_file = stat.S_ISREG(kind)
         request.log_fd = os.dup(2)

@@ -20,7 +20,7 @@ def COMMAND(mountpoints: tuple[str, ...], as_json: bool) -> None:
     for number, mount in enumerate(mounts):
         status = mount.status()
         if as_json:
-            click.echo(json.dumps({key: status[key] for key in live.KEYS}))
+            click.echo(json.dumps({key: status[key] for key in live.KEYS if key != "changed" or status[key]}))
         else:
             click.echo(("\n" if number else "") + "\n".join(_lines(status)))
 
@@ -36,6 +36,7 @@ def _lines(status: dict[str, Any]) -> list[str]:
     if cache["hits"] or cache["misses"]:
         hits = 100 * cache["hits"] // (cache["hits"] + cache["misses"])
         lines.append(f"  cache {_size(cache['bytes'])}, {hits} % hits")
+    lines += (f"  has changed: {outcome.show(path)}" for path in status["changed"])
     pushed, spins = status["pushed"], status["spins"]
     if pushed["files"]:
         lines.append(f"  pushed {pushed['files']} files, {_size(pushed['bytes'])}, {pushed['unread']} unread")

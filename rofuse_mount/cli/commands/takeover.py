@@ -51,7 +51,7 @@ def _checked(mountpoint: str, facts: dict[str, Any], passed: dict[int, int]) -> 
         now = archive_server.identity(fd for _path, fd in handed.files())
         if now != facts["identity"]:
             raise FormatError("the archive has changed since it was mounted")
-        if spec.named:
+        if spec.named and not _is_covered(spec.source, facts["mountpoint"]):
             for number, (path, _fd) in enumerate(spec.files()):
                 _compare(path, now[4 * number : 4 * number + 2])
         handed.filesystem(handed.open(fresh=True))
@@ -60,6 +60,11 @@ def _checked(mountpoint: str, facts: dict[str, Any], passed: dict[int, int]) -> 
             f"{shown}: not taken over: {outcome.describe(error)}; unmount it and mount it again"
         ) from error
     return spec
+
+
+def _is_covered(source: str, mountpoint: str) -> bool:
+    """Whether the mount lies over its own source: then what is at that path says nothing, and is not to be asked."""
+    return os.path.isabs(source) and os.path.commonpath((source, mountpoint)) == mountpoint
 
 
 def _compare(path: str, identity: list[int]) -> None:

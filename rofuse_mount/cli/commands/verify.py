@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -11,7 +12,7 @@ import click
 from rofuse_formats.verify import Finding, verify
 from rofuse_mount.cli import outcome
 from rofuse_mount.cli.members import paths_argument, source_argument
-from rofuse_mount.cli.opening import open_to_read
+from rofuse_mount.cli.opening import Opened, open_to_read
 from rofuse_mount.cli.parameters import source_options
 from rofuse_mount.cli.sizes import readable
 
@@ -30,6 +31,8 @@ def COMMAND(source: str, paths: tuple[str, ...], as_json: bool, **options: Any) 
 
     Lists what is damaged (with PATH: among those files and below those directories), and exits with 13 where
     anything is. An index or spool that is kept is not believed.
+
+    Of a directory with --saved: lists what was added, removed or changed since 'index' saved it, and reads nothing.
     """
     options |= {"no_index": True, "no_spool": True, "salvage": False, "strict": False}
     opened = open_to_read(source, options)
@@ -39,7 +42,8 @@ def COMMAND(source: str, paths: tuple[str, ...], as_json: bool, **options: Any) 
         damaged += not wanted
         if not wanted:
             _tell(Finding(b"", 0, message, offset), as_json, source)
-    for finding in verify(opened.archive):
+    against = options["saved"] and opened.archive.files is not None
+    for finding in _changes(source, opened, options) if against else verify(opened.archive):
         if wanted and not any(_below(finding.path, path) for path in wanted):
             continue
         checked, size = checked + 1, size + finding.size
@@ -48,9 +52,19 @@ def COMMAND(source: str, paths: tuple[str, ...], as_json: bool, **options: Any) 
     if as_json:
         click.echo(json.dumps({"summary": {"checked": checked, "damaged": damaged, "bytes": size}}))
     elif not options["quiet"]:
-        result = f"{damaged} damaged" if damaged else "no damage"
+        what = "changed" if against else "damaged"
+        result = f"{damaged} {what}" if damaged else f"none {what}" if against else "no damage"
         click.echo(f"{checked} entries checked, {readable(size)}: {result}")
     return _DAMAGED if damaged else 0
+
+
+def _changes(source: str, saved: Opened, options: dict[str, Any]) -> Iterator[Finding]:
+    """What has become of a directory since it was saved; it is scanned as it was scanned then."""
+    from rofuse_formats.directory.comparing import compare
+
+    now = open_to_read(source, options | {"saved": False} | saved.archive.scanned)
+    now.tell(source, options)
+    return compare(saved.archive, now.archive)
 
 
 def _below(path: bytes, folder: bytes) -> bool:
