@@ -119,7 +119,7 @@ class Peer:
         with open(log, "wb") as output:
             process = subprocess.Popen(
                 self.command(archive, mountpoint),
-                env={**os.environ, **self.environment(), MARK: mark},
+                env={**_installed(), **self.environment(), MARK: mark},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -253,6 +253,12 @@ def unmount(mountpoint: Path, patience: float = 30) -> None:
             if late:
                 raise MountError(f"{mountpoint} cannot be unmounted")
             time.sleep(0.05)
+
+
+def _installed() -> dict[str, str]:
+    """The environment in which programs are as they are when they are installed: Python ones have their bytecode, and
+    need not be compiled at every start."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def marked(mark: str) -> list[int]:
