@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from rofuse_formats import cache, codecs, parts
+from rofuse_formats.carrying import carried_index, carrier
 from rofuse_formats.errors import DamagedError, IndexDamagedError
 from rofuse_formats.image import layout
 from rofuse_formats.image.reader import Image
@@ -29,7 +30,7 @@ from rofuse_formats.streams import (
 )
 
 if TYPE_CHECKING:
-    from rofuse_formats.entry import Members, PackedFormat, QuickMembers
+    from rofuse_formats.entry import CarryingFormat, Members, PackedFormat, QuickMembers
     from rofuse_formats.indexing import Progress
 
 BLINK = 0.25  # seconds; what is indexed in less is not worth a file
@@ -99,7 +100,7 @@ class Archive:
         stream: Stream | None = None
         for depth in range(len(self.compression)):
             stream = decoded(stream or self.source, depth)
-        stream = stream or StoredStream(self.source)
+        stream = stream or self._stored(index, settings)
         if not self.parts:
             return stream
         if not all(number is None or 0 <= number < len(names) for _start, _size, number in self.parts):
@@ -109,6 +110,17 @@ class Archive:
             part = PartStream(stream, start, size)
             streams.append(part if number is None else decoded(part, number))
         return SpannedStream(streams)
+
+    def _stored(self, index: Index, settings: Settings) -> Stream:
+        if index.blocks is None:
+            return StoredStream(self.source)
+        from rofuse_formats.archives import named  # of a format that brings its image
+        from rofuse_formats.entry import CarryingFormat
+
+        carrying = named(self.format)
+        if not isinstance(carrying, CarryingFormat):
+            raise IndexDamagedError("the index has blocks of a format without any")
+        return carrying.stream(self.source, index.blocks, self.cache, settings.salvage)
 
     def _open_members(self, index: Index, settings: Settings) -> None:
         from rofuse_formats.archives import named  # where members are compressed by themselves
@@ -258,7 +270,8 @@ def open(
 ) -> Archive:
     """Opens an archive; indexes it first where no fresh index is kept.
 
-    ``keep``: use and write index files (never for what is indexed in a blink). ``here``: keep it beside the archive.
+    ``keep``: use and write index files (never for what is indexed in a blink, or brings its image).
+    ``here``: keep it beside the archive.
     Raises SourceError, UnknownFormatError, DamagedError, UnsupportedError, LimitError, OSError.
     """
     settings = settings or Settings()
@@ -268,10 +281,20 @@ def open(
         if not isinstance(found, str):
             os.close(found.fd)
             return Archive(source, found.index, settings, found.path, found.spool, points_place(source))
+        if (carrying := carrier(source)) is not None:
+            return _as_carried(source, carrying, settings)
         return _index_now(source, settings, keep, here, progress)
     except BaseException:
         source.close()
         raise
+
+
+def _as_carried(source: StoredSource, carrying: CarryingFormat, settings: Settings) -> Archive:
+    fd = carried_index(source, carrying, settings)
+    try:
+        return Archive(source, Index(fd), settings)
+    finally:
+        os.close(fd)
 
 
 def _index_now(

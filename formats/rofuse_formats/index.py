@@ -3,7 +3,8 @@
 Layout (little-endian): magic, version, number of sections; a table of (tag, offset, bytes, CRC-32) for each section;
 CRC-32 of all that; then the sections, each aligned to 64 bytes. Sections: ``META`` (JSON: the source's fingerprint, the
 options, the format, the codecs, the report), ``IMAGE`` (``image.layout``), ``SEEK0``, ``SEEK1``... (each codec's seek
-index, outermost first, then those of the archives within the archive).
+index, outermost first, then those of the archives within the archive), ``BLOCKS`` (of a format that brings its image:
+what it reads its stream by).
 
 Rules
 - Written whole, to a descriptor that nobody else reads yet; never changed afterwards.
@@ -35,13 +36,17 @@ _MOST_SECTIONS = 64
 _ALIGNMENT = 64
 
 
-def write(fd: int, meta: dict[str, Any], image: Iterable[Piece], seeks: Iterable[bytes]) -> int:
+def write(
+    fd: int, meta: dict[str, Any], image: Iterable[Piece], seeks: Iterable[bytes], blocks: bytes | None = None
+) -> int:
     """Writes an index to ``fd`` from its beginning; returns its size. Raises OSError."""
     sections: list[tuple[bytes, Iterable[Piece]]] = [
         (b"META", [json.dumps(meta, sort_keys=True, separators=(",", ":")).encode()]),
         (b"IMAGE", image),
     ]
     sections += ((b"SEEK%d" % number, [seek]) for number, seek in enumerate(seeks))
+    if blocks is not None:
+        sections.append((b"BLOCKS", [blocks]))
     position = _HEADER.size + _SECTION.size * len(sections) + _CHECKSUM.size
     table = [_HEADER.pack(MAGIC, VERSION, len(sections))]
     for tag, pieces in sections:
@@ -81,6 +86,7 @@ class Index:
             raise IndexDamagedError(f"the index lacks its description: {error}") from error
         self.digest = hashlib.sha256(view[: _head_size(view)]).digest()
         """Tells it from any other: of the checksums of all its sections."""
+        self.blocks = sections.get(b"BLOCKS")
         self.seeks = [section for tag, section in sections.items() if tag.startswith(b"SEEK")]  # as written
 
     def secrecy(self, word: str) -> bool:

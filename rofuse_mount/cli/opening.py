@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from rofuse_formats import Archive, Settings, cache, errors, parts
 from rofuse_formats.archive import BLINK, Found, find_index, keep_index, open_spool, points_place
+from rofuse_formats.carrying import carried_index, carrier
 from rofuse_formats.codecs import faster_library
 from rofuse_formats.index import Index
 from rofuse_formats.limits import MIB
@@ -85,6 +86,9 @@ def open_source(
                 os.close(kept.fd)
             else:
                 return _with_kept_index(source, settings, kept)
+        if (carrying := carrier(source)) is not None:
+            index = carried_index(source, carrying, settings)
+            return Opened(Archive(source, Index(index), settings), index, ["it brings its index"])
         return _with_new_index(source, settings, options, found, keep)
     except (errors.FormatError, OSError) as error:
         raise outcome.about(path, error) from error
