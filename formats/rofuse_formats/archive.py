@@ -170,6 +170,10 @@ class Archive:
         if kind == layout.DATA_MEMBER and self._quick_members is not None:
             member = self.image.member(word & layout.DATA_MASK)
             return self._quick_members.is_at_hand(member, self.image.size[node - 1])
+        if kind == layout.DATA_PIECES:
+            runs = self.image.extents(node)
+            wanted = (e for e in runs if e.logical < offset + size and e.logical + e.length > offset)
+            return all(self.stream.is_at_hand(extent.offset, extent.length) for extent in wanted)
         return False
 
     def check(self, node: int) -> None:

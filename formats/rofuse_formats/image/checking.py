@@ -124,6 +124,11 @@ def _check_numbers(image: Image) -> None:
     _check_ascending(nodes, image.inode_count, strict=False)
     for column in rows:
         _demand(max(column, default=-1) < strings, "it has attributes without a name")
+    names = image.xattr_names()
+    _demand(
+        all(0 < len(name) <= NAME_MAX and b"\0" not in name for name in names),
+        "it has attributes without a name",
+    )
 
 
 def _check_times(seconds: memoryview, nanoseconds: memoryview) -> None:

@@ -89,7 +89,10 @@ def write_pack(archive: Archive, fd: int, options: Options, progress: Progress |
     OSError."""
     tree = TreeCopy(archive, options.exclude, options.latest)
     contents = Contents(archive, options.block_size)
-    dictionary = trained(contents, archive.image, options.level) if options.dictionary else b""
+    dictionary = b""
+    if options.dictionary:
+        in_order = (node for node, _record in TreeCopy(archive, options.exclude, None).files())
+        dictionary = trained(contents, archive.image, in_order, options.level)
     output = Output(fd, SIZE)
     compressing = Compressing(output.write, options.level, dictionary, options.jobs)
     done, total = 0, contents.total

@@ -8,7 +8,7 @@ Rules
 
 from __future__ import annotations
 
-import stat
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rofuse_formats.image.reader import Image
@@ -18,19 +18,16 @@ if TYPE_CHECKING:
 
 SIZE = 112 << 10
 _SAMPLES = 100 * SIZE  # bytes; the library's advice
-_LARGEST = 32 << 10  # bytes of a file that counts as small
+_SMALLEST, _LARGEST = 64, 32 << 10  # bytes of a file that counts as small, and says anything
 _LEAST = 16  # files
 
 
-def trained(contents: Contents, image: Image, level: int) -> bytes:
-    """The dictionary; nothing where there is none. Raises FormatError, OSError where a file cannot be read."""
+def trained(contents: Contents, image: Image, files: Iterable[int], level: int) -> bytes:
+    """The dictionary; nothing where there is none. ``files``: their inodes, in the order in which they are stored.
+    Raises FormatError, OSError where a file cannot be read."""
     import zstandard
 
-    small = [
-        node
-        for node in range(1, image.inode_count + 1)
-        if 64 <= image.size[node - 1] <= _LARGEST and stat.S_ISREG(image.mode[node - 1])
-    ]
+    small = [node for node in files if _SMALLEST <= image.size[node - 1] <= _LARGEST]
     if len(small) < _LEAST:
         return b""
     step = max(1, sum(image.size[node - 1] for node in small) // _SAMPLES)
