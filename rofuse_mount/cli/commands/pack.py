@@ -113,6 +113,9 @@ def _pack(source: str, out: str, archive: Archive, how: Options, options: dict[s
         file.take_name()
     except FormatError as error:
         raise outcome.about(source, error) from error
+    except KeyboardInterrupt as error:
+        message = f"{outcome.show(out)}: interrupted; no pack was made"
+        raise outcome.Failure(message, outcome.INTERRUPTED) from error
     except OSError as error:
         # Where the error names no file it is the pack's: its disk is full, or its directory cannot be written.
         failed = outcome.about(source if error.filename else out, error)
