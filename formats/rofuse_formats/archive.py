@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from rofuse_formats import cache, parts
+from rofuse_formats.carrying import carried_index, carrier
 from rofuse_formats.directory.source import DirectorySource
 from rofuse_formats.errors import DamagedError, IndexDamagedError, SourceError
 from rofuse_formats.image.reader import Image
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from rofuse_formats.contents import Contents
     from rofuse_formats.directory.files import DirectoryFiles
     from rofuse_formats.directory.freezing import FrozenSource
+    from rofuse_formats.entry import CarryingFormat
     from rofuse_formats.extraction import Extracted, Options
     from rofuse_formats.indexing import Progress
     from rofuse_formats.names import Entry, Path
@@ -253,8 +255,8 @@ def open(
 ) -> Archive:
     """Opens an archive; indexes it first where no fresh index is kept.
 
-    ``keep``: use and write index files (never for what is indexed in a blink, nor for a directory). ``here``: keep it
-    beside the archive.
+    ``keep``: use and write index files (never for what is indexed in a blink, nor for a directory, nor for what brings
+    its image). ``here``: keep it beside the archive.
     Raises SourceError, UnknownFormatError, DamagedError, UnsupportedError, LimitError, OSError.
     """
     settings = settings or Settings()
@@ -268,10 +270,20 @@ def open(
             keep = False
             if settings.freeze:
                 source = frozen(source)
+        elif (carrying := carrier(source)) is not None:
+            return _as_carried(source, carrying, settings)
         return _index_now(source, settings, keep, here, progress)
     except BaseException:
         source.close()
         raise
+
+
+def _as_carried(source: StoredSource, carrying: CarryingFormat, settings: Settings) -> Archive:
+    fd = carried_index(source, carrying, settings)
+    try:
+        return Archive(source, Index(fd), settings)
+    finally:
+        os.close(fd)
 
 
 def _index_now(

@@ -77,6 +77,8 @@ class Contents:
         return SpannedStream(streams)
 
     def _stored(self, archive: Archive, index: Index, settings: Settings) -> Stream:
+        if index.blocks is not None:
+            return self._of_blocks(archive, index.blocks, settings)
         if not isinstance(archive.source, DirectorySource):
             return StoredStream(archive.source)
         from rofuse_formats.directory.files import DirectoryFiles
@@ -85,6 +87,15 @@ class Contents:
             raise IndexDamagedError("the index is not a directory's")
         self.files = DirectoryFiles(archive.source, self.image, index.files, follow=settings.follow)
         return self.files
+
+    def _of_blocks(self, archive: Archive, blocks: memoryview, settings: Settings) -> Stream:
+        from rofuse_formats.archives import named  # of a format that brings its image
+        from rofuse_formats.entry import CarryingFormat
+
+        carrying = named(archive.format)
+        if not isinstance(carrying, CarryingFormat):
+            raise IndexDamagedError("the index has blocks of a format without any")
+        return carrying.stream(archive.source, blocks, self.cache, settings.salvage)
 
     def _open_members(self, archive: Archive, index: Index, settings: Settings) -> None:
         from rofuse_formats.archives import named  # where members are compressed by themselves
@@ -130,6 +141,10 @@ class Contents:
         if kind == layout.DATA_MEMBER and self._quick_members is not None:
             member = self.image.member(word & layout.DATA_MASK)
             return self._quick_members.is_at_hand(member, self.image.size[node - 1])
+        if kind == layout.DATA_PIECES:
+            runs = self.image.extents(node)
+            wanted = (e for e in runs if e.logical < offset + size and e.logical + e.length > offset)
+            return all(self.stream.is_at_hand(extent.offset, extent.length) for extent in wanted)
         return False
 
     def check(self, node: int) -> None:

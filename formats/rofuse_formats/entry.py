@@ -36,7 +36,7 @@ from rofuse_formats.limits import Limits
 if TYPE_CHECKING:
     from rofuse_formats.points_file import PointsFile
     from rofuse_formats.settings import Settings
-    from rofuse_formats.source import Source
+    from rofuse_formats.source import Source, StoredSource
     from rofuse_formats.streams import BlockCache, Stream
 
 
@@ -329,7 +329,41 @@ class VolumeFormat(Protocol):
         ...
 
 
-AnyFormat: TypeAlias = Format | RandomFormat
+CARRIED = b"\x89ROFUSE."
+"""How archives begin that bring their image: then come the name of the format's module, in lower-case letters, and a
+line's end. So one is opened without asking every format whether it knows it."""
+
+
+class Carried(NamedTuple):
+    """What an archive says of itself that brings its image."""
+
+    image: bytes
+    """Checked (``image.checking``): whatever its maker may have wanted, it is a tree."""
+    blocks: bytes
+    """What the format must know to read its stream, as it is best mapped; the index keeps it."""
+
+
+@runtime_checkable
+class CarryingFormat(Protocol):
+    """An archive format that brings its image: there is nothing to scan, and no index of it to keep."""
+
+    name: str
+
+    def recognise(self, head: bytes, /) -> bool:
+        """As ``Format.recognise``; what it takes begins with ``CARRIED``, its module's name and a line's end."""
+        ...
+
+    def carried(self, source: Source, limits: Limits, /) -> Carried:
+        """Raises DamagedError, UnsupportedError, LimitError, MissingLibraryError, OSError."""
+        ...
+
+    def stream(self, source: StoredSource, blocks: memoryview, cache: BlockCache, salvage: bool, /) -> Stream:
+        """What the files' data words lead to. ``blocks``: as ``carried`` said it, perhaps damaged since.
+        Raises IndexDamagedError."""
+        ...
+
+
+AnyFormat: TypeAlias = Format | RandomFormat | CarryingFormat
 
 
 class PackedFormat(Protocol):

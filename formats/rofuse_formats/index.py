@@ -3,7 +3,8 @@
 Layout (little-endian): magic, version, number of sections; a table of (tag, offset, bytes, CRC-32) for each section;
 CRC-32 of all that; then the sections, each aligned to 64 bytes. Sections: ``META`` (JSON: the source's fingerprint, the
 options, the format, the codecs, the report), ``IMAGE`` (``image.layout``), ``SEEK0``, ``SEEK1``... (each codec's seek
-index, outermost first, then those of the archives within the archive), ``FILES`` (``directory.table``, of a directory).
+index, outermost first, then those of the archives within the archive), ``FILES`` (``directory.table``, of a
+directory), ``BLOCKS`` (of a format that brings its image: what it reads its stream by).
 
 Rules
 - Written whole, to a descriptor that nobody else reads yet; never changed afterwards.
@@ -36,7 +37,13 @@ _ALIGNMENT = 64
 
 
 def write(
-    fd: int, meta: dict[str, Any], image: Iterable[Piece], seeks: Iterable[bytes], files: bytes | None = None
+    fd: int,
+    meta: dict[str, Any],
+    image: Iterable[Piece],
+    seeks: Iterable[bytes],
+    *,
+    files: bytes | None = None,
+    blocks: bytes | None = None,
 ) -> int:
     """Writes an index to ``fd`` from its beginning; returns its size. Raises OSError."""
     sections: list[tuple[bytes, Iterable[Piece]]] = [
@@ -44,8 +51,8 @@ def write(
         (b"IMAGE", image),
     ]
     sections += ((b"SEEK%d" % number, [seek]) for number, seek in enumerate(seeks))
-    if files is not None:
-        sections.append((b"FILES", [files]))
+    optional = {b"FILES": files, b"BLOCKS": blocks}
+    sections += ((tag, [section]) for tag, section in optional.items() if section is not None)
     position = _HEADER.size + _SECTION.size * len(sections) + _CHECKSUM.size
     table = [_HEADER.pack(MAGIC, VERSION, len(sections))]
     for tag, pieces in sections:
@@ -86,6 +93,7 @@ class Index:
         self.digest = hashlib.sha256(view[: _head_size(view)]).digest()
         """Tells it from any other: of the checksums of all its sections."""
         self.files = sections.get(b"FILES")
+        self.blocks = sections.get(b"BLOCKS")
         self.seeks = [section for tag, section in sections.items() if tag.startswith(b"SEEK")]  # as written
 
     def secrecy(self, word: str) -> bool:

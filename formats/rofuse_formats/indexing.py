@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from rofuse_formats import index as index_file
 from rofuse_formats.cache import fingerprint
+from rofuse_formats.carrying import carrier, write_carried
 from rofuse_formats.codecs import Codec, FirstPass
 from rofuse_formats.detect import HEAD, TAIL, archive_ending, archive_of, codec_of
 from rofuse_formats.directory.freezing import FrozenSource
 from rofuse_formats.directory.source import DirectorySource
-from rofuse_formats.entry import AnyFormat, NestedFormat, RandomFormat
-from rofuse_formats.errors import DamagedError, UnknownFormatError
+from rofuse_formats.entry import AnyFormat, CarryingFormat, NestedFormat, RandomFormat
+from rofuse_formats.errors import DamagedError, UnknownFormatError, UnsupportedError
 from rofuse_formats.image import layout
 from rofuse_formats.image.builder import ImageBuilder
 from rofuse_formats.image.reader import Image
@@ -57,6 +58,9 @@ def write_index(
         from rofuse_formats.directory.indexing import write_directory_index
 
         write_directory_index(source, fd, settings, progress)
+        return
+    if (carrying := carrier(source)) is not None:
+        write_carried(source, fd, carrying, settings)
         return
     state = fingerprint(source)
     indexing = _Indexing(source, settings, progress or (lambda done, total: None), spool)
@@ -185,6 +189,8 @@ class _Indexing:
             raise UnknownFormatError("is no archive of a format known here")
         if isinstance(archive, RandomFormat):
             return self._scan_at_random(source, archive)
+        if isinstance(archive, CarryingFormat):
+            raise _compressed(archive)
         reader = Watched(SourceReader(source), lambda done: self.progress(done, source.size))
         archive.scan(reader, self.builder, self.settings.scan)
         return archive.name
@@ -210,6 +216,8 @@ class _Indexing:
             watched = Watched(decoding.reader, lambda done: self.progress(done, source.size))
             head = watched.window(0, HEAD)[0][:HEAD]
             archive = archive_of(head)
+            if isinstance(archive, CarryingFormat):
+                raise _compressed(archive)
             if archive is not None and not isinstance(archive, RandomFormat):
                 archive.scan(watched, self.builder, self.settings.scan)
             size = decoding.finish(lambda done: self.progress(done, source.size))
@@ -244,6 +252,11 @@ class _Indexing:
         seconds, nanoseconds = divmod(status.st_mtime_ns, 1_000_000_000)
         mode = stat.S_IFREG | status.st_mode & 0o666
         self.builder.add(self._names[-1] or b"data", mode, owner, size, seconds, nanoseconds, 0)
+
+
+def _compressed(archive: CarryingFormat) -> UnsupportedError:
+    """What brings its image lies in a file as it is: nobody gains by compressing it once more."""
+    return UnsupportedError(f"is a compressed {archive.name}; decompress it first")
 
 
 def _decoded_name(name: bytes, codec: Codec, told: bytes) -> bytes:

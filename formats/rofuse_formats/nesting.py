@@ -23,6 +23,7 @@ from rofuse_formats.codecs import Codec
 from rofuse_formats.detect import HEAD, codec_of, first
 from rofuse_formats.entry import (
     Builder,
+    CarryingFormat,
     Extent,
     Format,
     PackedRow,
@@ -118,7 +119,7 @@ def _archive_of(head: bytes, kind: Format | None) -> Format | None:
     known = (
         [kind]
         if kind is not None
-        else [one for one in formats().values() if not isinstance(one, RandomFormat)]
+        else [one for one in formats().values() if not isinstance(one, RandomFormat | CarryingFormat)]
     )
     return first(known, head)
 

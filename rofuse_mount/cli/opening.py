@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from rofuse_formats import Archive, Settings, cache, errors, parts
 from rofuse_formats.archive import BLINK, Found, find_index, frozen, keep_index, open_spool, points_place
+from rofuse_formats.carrying import carried_index, carrier
 from rofuse_formats.codecs import faster_library
 from rofuse_formats.directory.freezing import FrozenSource
 from rofuse_formats.directory.source import DirectorySource
@@ -98,6 +99,11 @@ def open_source(
                 os.close(kept.fd)
             else:
                 return _with_kept_index(source, settings, kept, later)
+        if (carrying := carrier(source)) is not None:
+            index = carried_index(source, carrying, settings)
+            return Opened(
+                Archive(source, Index(index), settings, later=later), index, ["it brings its index"]
+            )
         return _with_new_index(source, settings, options, found, keep, later)
     except (errors.FormatError, OSError) as error:
         raise outcome.about(path, error) from error

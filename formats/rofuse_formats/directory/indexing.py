@@ -58,4 +58,4 @@ def write_directory_index(
         "unspooled": 0,
         "report": builder.report.to_json(),
     }
-    index_file.write(fd, meta, [image], (), table if frozen is None else None)
+    index_file.write(fd, meta, [image], (), files=table if frozen is None else None)

@@ -46,31 +46,32 @@ class Image:
         self.buffer = view
         self.inode_count = counts[layout.INODES]
         self.dirent_count = counts[layout.DIRENTS]
+        self.extent_count = counts[layout.EXTENTS]
         self.size, self.mtime, self.data = found["size"], found["mtime"], found["data"]
         self.owner, self.nlink, self.parent = found["owner"], found["nlink"], found["parent"]
         self.mtime_ns, self.mode = found["mtime_ns"], found["mode"]
         self.name_at, self.child, self.order = found["name_at"], found["child"], found["order"]
         self.uid, self.gid = found["uid"], found["gid"]
-        self._owner_names = found["uname"], found["gname"]
-        self._string_at, self._pieces_at = found["string_at"], found["pieces_at"]
+        self.owner_name_rows = found["uname"], found["gname"]
+        self.string_at, self.pieces_at = found["string_at"], found["pieces_at"]
         self._extents = found["logical"], found["length"], found["offset"], found["stream"]
         self._members = tuple(
             found[name] for name in ("member_at", "packed", "member_crc", "method", "member_flags")
         )
-        self._xattrs = found["xattr_node"], found["xattr_name"], found["xattr_value"]
+        self.xattr_rows = found["xattr_node"], found["xattr_name"], found["xattr_value"]
         self.time_node, self.time_has = found["time_node"], found["time_has"]
         self.time_columns = tuple((found[name], found[name + "_ns"]) for name in ("atime", "ctime", "btime"))
-        self.names, self._texts = (view[at : at + size] for at, size in heaps)
+        self.names, self.texts = (view[at : at + size] for at, size in heaps)
         if not stat.S_ISDIR(self.mode[0]):
             raise IndexDamagedError("the inode image's root is not a directory")
 
     @property
     def has_xattrs(self) -> bool:
-        return len(self._xattrs[0]) > 0
+        return len(self.xattr_rows[0]) > 0
 
     def xattr_names(self) -> set[bytes]:
         """Every name that an extended attribute has."""
-        return {self.string(row) for row in set(self._xattrs[1])}
+        return {self.string(row) for row in set(self.xattr_rows[1])}
 
     def is_directory(self, node: int) -> bool:
         return stat.S_ISDIR(self.mode[node - 1])
@@ -118,7 +119,7 @@ class Image:
         return node
 
     def string(self, row: int) -> bytes:
-        return bytes(self._texts[self._string_at[row] : self._string_at[row + 1]])
+        return bytes(self.texts[self.string_at[row] : self.string_at[row + 1]])
 
     def target(self, node: int) -> bytes:
         """A symlink's target, unless that is packed."""
@@ -132,7 +133,7 @@ class Image:
 
     def owner_names(self, owner: int) -> tuple[bytes, bytes]:
         """User and group name of a row of owners; empty where the archive has none."""
-        unames, gnames = self._owner_names
+        unames, gnames = self.owner_name_rows
         return self.string(unames[owner]), self.string(gnames[owner])
 
     def extents(self, node: int) -> list[Extent]:
@@ -150,7 +151,7 @@ class Image:
             raise IndexDamagedError(f"inode {node} has a data word of an unknown kind")
         piece = word & layout.DATA_MASK
         logical, length, offset, stream = self._extents
-        rows = range(self._pieces_at[piece], self._pieces_at[piece + 1])
+        rows = range(self.pieces_at[piece], self.pieces_at[piece + 1])
         return [Extent(logical[i], length[i], offset[i], stream[i]) for i in rows]
 
     @property
@@ -169,7 +170,7 @@ class Image:
 
     def xattrs(self, node: int) -> list[tuple[bytes, bytes]]:
         """Extended attributes as (name, value), in the order of their names."""
-        nodes, names, values = self._xattrs
+        nodes, names, values = self.xattr_rows
         first = bisect_left(nodes, node)
         found = []
         for i in range(first, len(nodes)):

@@ -1,0 +1,174 @@
+"""Whether bytes that came with an archive are the image of a tree: for images that were not made here.
+
+Strategy
+What reads an image trusts it no further than its header, but relies on some things: names that are names, directories
+that are a tree, numbers that lead somewhere. Here they are all looked at, column by column, by what runs in C: a
+hundred thousand inodes take some hundredths of a second. Where inodes have one name each, which is nearly always, their
+numbers follow from the layout, and are compared as bytes.
+
+Rules
+- Raises IndexDamagedError, IndexError, or LimitError where the image is sound and larger than what the user allows.
+"""
+
+from __future__ import annotations
+
+import stat
+from array import array
+from itertools import chain, compress, repeat
+from operator import le, lt, sub
+
+from rofuse_formats.errors import IndexDamagedError, LimitError
+from rofuse_formats.image import layout
+from rofuse_formats.image.builder import NAME_MAX, TARGET_MAX
+from rofuse_formats.image.reader import Image
+from rofuse_formats.limits import Limits
+
+_TYPES = {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK}
+_NS = 1_000_000_000
+_TIME = 1 << 61  # seconds are kept within this, before and after 1970
+
+
+def check(image: Image, stream_size: int, limits: Limits) -> None:
+    """``stream_size``: bytes of the stream that its files lie in, all of them uncompressed by themselves."""
+    if image.inode_count > limits.max_entries:
+        raise LimitError(f"more than {limits.max_entries} entries (raise it with --max-entries)")
+    _demand(not image.has_members, "it has members that are compressed by themselves")
+    _demand({stat.S_IFMT(mode) for mode in set(image.mode)} <= _TYPES, "it has inodes of no type")
+    _check_names(image)
+    _check_tree(image)
+    _check_numbers(image)
+    _check_data(image, stream_size)
+
+
+def _demand(condition: bool, otherwise: str) -> None:
+    if not condition:
+        raise IndexDamagedError(otherwise)
+
+
+def _check_bounds(bounds: memoryview, end: int, what: str) -> list[int]:
+    """Of items that lie one behind the other up to ``end``; their lengths."""
+    lengths = list(map(sub, bounds[1:], bounds))
+    _demand(bounds[0] == 0 and bounds[-1] == end and min(lengths, default=0) >= 0, f"its {what} are none")
+    return lengths
+
+
+def _check_names(image: Image) -> None:
+    lengths = _check_bounds(image.name_at, len(image.names), "names")
+    if not lengths:
+        return
+    heap = bytes(image.names)
+    _demand(min(lengths) > 0 and max(lengths) <= NAME_MAX, "it has names that are too long, or empty")
+    _demand(b"/" not in heap and b"\0" not in heap, "it has names with a slash or a zero byte")
+    if b"." in heap:
+        short = compress(range(len(lengths)), map(lt, lengths, repeat(3)))
+        _demand(
+            all(image.name(row) not in (b".", b"..") for row in short), "it has names that lead elsewhere"
+        )
+
+
+def _check_tree(image: Image) -> None:
+    """Every inode but the root has a name, the first names are in the order of the inodes, and directories, each
+    with one name, have their entries one behind the other, behind their own: so all is below the root."""
+    kinds = {mode: stat.S_ISDIR(mode) for mode in set(image.mode)}
+    directories = list(compress(range(image.inode_count), map(kinds.__getitem__, image.mode)))
+    ends = 0
+    for row in directories:
+        _demand(image.data[row] == ends, "its directories do not follow each other")
+        ends += image.size[row]
+    _demand(ends == image.dirent_count, "its directories are not all that there is")
+    named_by = _first_names(image, kinds)
+    owner = chain.from_iterable(repeat(row + 1, image.size[row]) for row in directories)
+    parents = array("I", owner)
+    if named_by is not None:
+        parents = array("I", map(parents.__getitem__, named_by))
+    _demand(image.parent[0] == layout.ROOT, "its root lies in another directory")
+    _demand(
+        image.parent[1:].tobytes() == parents.tobytes(), "its inodes lie in other directories than they say"
+    )
+    for row in directories[1:]:
+        own = row - 1 if named_by is None else named_by[row - 1]
+        _demand(not image.size[row] or image.data[row] > own, "a directory lies within itself")
+    _demand(max(image.order, default=0) < max(image.dirent_count, 1), "its names are in no order")
+
+
+def _first_names(image: Image, is_directory: dict[int, bool]) -> array[int] | None:
+    """The dirent that names each inode but the root first; None where that is the order of both."""
+    count = image.inode_count
+    if image.dirent_count == count - 1 and image.child.tobytes() == array("I", range(2, count + 1)).tobytes():
+        return None
+    found = array("I")
+    following, mode = layout.ROOT + 1, image.mode
+    for row, node in enumerate(image.child):
+        if node == following:
+            found.append(row)
+            following += 1
+        else:
+            known = layout.ROOT < node < following and not is_directory[mode[node - 1]]
+            _demand(known, "it has names that lead nowhere, or twice to a directory")
+    _demand(following == count + 1, "it has inodes without a name")
+    return found
+
+
+def _check_numbers(image: Image) -> None:
+    strings = len(image.string_at) - 1
+    _check_bounds(image.string_at, len(image.texts), "texts")
+    _demand(max(image.owner) < len(image.uid), "it has inodes of no owner")
+    for column in image.owner_name_rows:
+        _demand(max(column, default=-1) < strings, "it has owners without a name")
+    _demand(max(image.size) >> layout.DATA_SHIFT == 0, "it has sizes beyond what a file can have")
+    _check_times(image.mtime, image.mtime_ns)
+    for seconds, nanoseconds in image.time_columns:
+        _check_times(seconds, nanoseconds)
+    _check_ascending(image.time_node, image.inode_count, strict=True)
+    nodes, *rows = image.xattr_rows
+    _check_ascending(nodes, image.inode_count, strict=False)
+    for column in rows:
+        _demand(max(column, default=-1) < strings, "it has attributes without a name")
+    names = image.xattr_names()
+    _demand(
+        all(0 < len(name) <= NAME_MAX and b"\0" not in name for name in names),
+        "it has attributes without a name",
+    )
+
+
+def _check_times(seconds: memoryview, nanoseconds: memoryview) -> None:
+    if len(seconds):
+        _demand(min(seconds) >= -_TIME and max(seconds) < _TIME, "it has times beyond all time")
+        _demand(max(nanoseconds) < _NS, "it has times that are none")
+
+
+def _check_ascending(nodes: memoryview, most: int, *, strict: bool) -> None:
+    if len(nodes):
+        in_order = all(map(lt if strict else le, nodes, nodes[1:]))
+        _demand(
+            in_order and nodes[0] > 0 and nodes[-1] <= most, "it says things of inodes that are not there"
+        )
+
+
+def _check_data(image: Image, stream_size: int) -> None:
+    """Where files' bytes lie, and what symbolic links lead to."""
+    _check_bounds(image.pieces_at, image.extent_count, "files in pieces")
+    kinds = {mode: stat.S_IFMT(mode) for mode in set(image.mode)}
+    of_row = [kinds[mode] for mode in image.mode]
+    for row, (kind, size, word) in enumerate(zip(of_row, image.size, image.data, strict=True)):
+        if kind == stat.S_IFREG:
+            if word + size > stream_size and size:
+                _check_pieces(image, row + 1, size, stream_size)
+        elif kind == stat.S_IFLNK:
+            target = image.string(word)
+            good = len(target) == size and 0 < size <= TARGET_MAX and b"\0" not in target
+            _demand(good, "it has symbolic links that lead nowhere")
+
+
+def _check_pieces(image: Image, node: int, size: int, stream_size: int) -> None:
+    _demand(image.data[node - 1] >> layout.DATA_SHIFT == layout.DATA_PIECES, "it has files that lie nowhere")
+    position = 0
+    for extent in image.extents(node):
+        good = (
+            extent.logical >= position
+            and 0 < extent.length <= size - extent.logical
+            and extent.offset + extent.length <= stream_size
+            and not extent.stream
+        )
+        _demand(good, "it has files that lie nowhere")
+        position = extent.logical + extent.length

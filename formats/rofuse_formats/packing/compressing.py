@@ -1,0 +1,101 @@
+"""Blocks compressed by several threads, and handed on in their order.
+
+Rules
+- A block is kept as it is where zstd would not save a sixty-fourth of it: such data is compressed already, and is then
+  read without being touched.
+- So many blocks are under way that no thread waits for a slower one, and no more.
+- The threads end with the work, however it ends.
+"""
+
+from __future__ import annotations
+
+import threading
+from array import array
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rofuse_formats.archives.pack.blocks import PLAIN, WITH_DICTIONARY
+from rofuse_formats.archives.pack.superblock import checksum
+
+if TYPE_CHECKING:
+    import zstandard
+
+_EACH = 6  # blocks under way for each thread
+_BEST = 19  # the highest level that takes no more memory to decode than there is data
+
+
+class Compressing:
+    """``write`` takes the stored bytes of each block. ``stored`` (with flags), ``decoded``, ``checksums``: the columns
+    of the block index so far."""
+
+    def __init__(self, write: Callable[[bytes], None], level: int, dictionary: bytes, jobs: int) -> None:
+        import zstandard
+
+        self.stored, self.decoded, self.checksums = array("I"), array("I"), array("Q")
+        self._write, self._level = write, level
+        self._flags = WITH_DICTIONARY if dictionary else 0
+        self._dictionary = None
+        if dictionary:
+            self._dictionary = zstandard.ZstdCompressionDict(dictionary)
+            self._dictionary.precompute_compress(level=level)
+        self._of_thread = threading.local()
+        self._pool = ThreadPoolExecutor(jobs, "pack")
+        self._most = _EACH * jobs
+        self._waiting: deque[Future[tuple[int, int, int, bytes]]] = deque()
+
+    def __enter__(self) -> Compressing:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def submit(self, pieces: list[bytes]) -> None:
+        """The next block."""
+        self._waiting.append(self._pool.submit(self._compress, pieces))
+        while len(self._waiting) > self._most or self._waiting[0].done():
+            self._hand_on()
+            if not self._waiting:
+                return
+
+    def finish(self) -> None:
+        """Waits for all of them."""
+        while self._waiting:
+            self._hand_on()
+
+    def _hand_on(self) -> None:
+        word, size, check, data = self._waiting.popleft().result()
+        self._write(data)
+        self.stored.append(word)
+        self.decoded.append(size)
+        self.checksums.append(check)
+
+    def _compress(self, pieces: list[bytes]) -> tuple[int, int, int, bytes]:
+        data = b"".join(pieces)
+        packed = self._compressor().compress(data)
+        if len(packed) > len(data) - (len(data) >> 6):
+            return len(data) | PLAIN, len(data), checksum(data), data
+        return len(packed) | self._flags, len(data), checksum(packed), packed
+
+    def _compressor(self) -> zstandard.ZstdCompressor:
+        compressor: zstandard.ZstdCompressor | None = getattr(self._of_thread, "compressor", None)
+        if compressor is None:
+            import zstandard
+
+            compressor = zstandard.ZstdCompressor(
+                level=self._level, dict_data=self._dictionary, write_dict_id=False
+            )
+            self._of_thread.compressor = compressor
+        return compressor
+
+
+def best_of(data: bytes, level: int) -> bytes:
+    """``data`` as one zstd frame, or as it is where that is no longer."""
+    import zstandard
+
+    packed = zstandard.ZstdCompressor(level=min(level, _BEST)).compress(data) if data else b""
+    return packed if len(packed) < len(data) else data

@@ -1,0 +1,139 @@
+"""``rofuse-mount pack SOURCE OUT``: makes a pack of an archive."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import click
+
+from rofuse_formats import Archive
+from rofuse_formats.errors import FormatError
+from rofuse_formats.packing import (
+    BLOCK_SIZE,
+    LEAST_BLOCK,
+    LEAST_LEVEL,
+    LEVEL,
+    MOST_BLOCK,
+    MOST_LEVEL,
+    Options,
+    write_pack,
+)
+from rofuse_formats.packing.comparing import compare
+from rofuse_formats.packing.unnamed import UnnamedFile
+from rofuse_mount.cli import outcome
+from rofuse_mount.cli.opening import open_to_read
+from rofuse_mount.cli.parameters import Size, source_options
+from rofuse_mount.cli.progress import Progress
+from rofuse_mount.cli.sizes import readable
+
+_EPOCH = "SOURCE_DATE_EPOCH"  # reproducible-builds.org/specs/source-date-epoch
+
+
+@click.command("pack", short_help="Make a pack of an archive.")
+@click.argument("source", metavar="SOURCE")
+@click.argument("out", metavar="OUT")
+@click.option(
+    "--level",
+    type=click.IntRange(LEAST_LEVEL, MOST_LEVEL),
+    default=LEVEL,
+    metavar="N",
+    help=f"How hard zstd tries, {LEAST_LEVEL} to {MOST_LEVEL} [{LEVEL}].",
+)
+@click.option(
+    "--block-size",
+    type=Size(),
+    default=BLOCK_SIZE,
+    metavar="SIZE",
+    help="Bytes that are compressed together, a power of two from 4K to 1M [128K].",
+)
+@click.option(
+    "--dictionary", is_flag=True, help="Make a dictionary of the small files first: smaller, slower."
+)
+@click.option(
+    "--jobs", type=click.IntRange(1), metavar="N", help="Threads that compress [one for each core]."
+)
+@click.option(
+    "--exclude", multiple=True, metavar="PATTERN", help="Leave out what matches, as *.o or /var/cache/."
+)
+@click.option("--verify", is_flag=True, help="Read it all back, and compare, before it gets its name.")
+@click.option("-f", "--force", is_flag=True, help="Replace OUT where it is there already.")
+@source_options
+def COMMAND(source: str, out: str, **options: Any) -> None:
+    """Make OUT, a pack (rofuse-pack(5)), of the archive SOURCE.
+
+    The same tree gives the same pack, byte for byte. OUT appears when it is complete: what is interrupted, or runs out
+    of space, leaves nothing. With SOURCE_DATE_EPOCH in the environment no time in the pack is later than that.
+    """
+    how = _options(options)
+    if os.path.isdir(out) or (os.path.lexists(out) and not options["force"]):
+        hint = "is a directory" if os.path.isdir(out) else "is there already; replace it with --force"
+        raise outcome.Failure(f"{outcome.show(out)}: {hint}")
+    opened = open_to_read(source, options)
+    opened.tell(source, options)
+    signal.signal(signal.SIGTERM, _interrupted)
+    try:
+        size = _pack(source, out, opened.archive, how, options)
+    finally:
+        opened.close()
+    if not options["quiet"]:
+        click.echo(f"{outcome.show(out)}: {readable(size)}")
+
+
+def _options(options: dict[str, Any]) -> Options:
+    size = options["block_size"]
+    if not LEAST_BLOCK <= size <= MOST_BLOCK or size & (size - 1):
+        raise click.UsageError("--block-size must be a power of two from 4K to 1M")
+    epoch = os.environ.get(_EPOCH)
+    if epoch is not None and not (epoch.isascii() and epoch.isdigit()):
+        raise click.UsageError(f"{_EPOCH} must be a number of seconds since 1970")
+    return Options(
+        level=options["level"],
+        block_size=size,
+        dictionary=options["dictionary"],
+        jobs=options["jobs"] or len(os.sched_getaffinity(0)),
+        exclude=tuple(map(os.fsencode, options["exclude"])),
+        latest=int(epoch) if epoch is not None else None,
+    )
+
+
+def _pack(source: str, out: str, archive: Archive, how: Options, options: dict[str, Any]) -> int:
+    """Returns the size of the pack. Raises Failure."""
+    file = None
+    try:
+        file = UnnamedFile(os.fsencode(out))
+        with _progress("packing", out, options) as tell:
+            total = write_pack(archive, file.fd, how, tell).total
+        if options["verify"]:
+            with _progress("comparing", out, options) as tell:
+                compare(archive, file.path, tell)
+        file.take_name()
+    except FormatError as error:
+        raise outcome.about(source, error) from error
+    except KeyboardInterrupt as error:
+        message = f"{outcome.show(out)}: interrupted; no pack was made"
+        raise outcome.Failure(message, outcome.INTERRUPTED) from error
+    except OSError as error:
+        # Where the error names no file it is the pack's: its disk is full, or its directory cannot be written.
+        failed = outcome.about(source if error.filename else out, error)
+        raise outcome.Failure(f"{failed}; no pack was made", failed.status) from error
+    finally:
+        if file is not None:
+            file.close()
+    return total
+
+
+@contextmanager
+def _progress(what: str, out: str, options: dict[str, Any]) -> Iterator[Progress]:
+    progress = Progress(f"{what} {os.path.basename(out)}", not options["quiet"])
+    try:
+        yield progress
+    finally:
+        progress.close()
+
+
+def _interrupted(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
