@@ -98,7 +98,7 @@ def source_options(function: _Function) -> _Function:
                 "--exclude",
                 multiple=True,
                 metavar="PATTERN",
-                help="Directory: leave out what PATTERN means: a name, or a path with *, **, ?, []; repeatable.",
+                help="Directory, pack: leave out what PATTERN means: a name, or a path with *, **, ?, []; repeatable.",
             ),
             click.option(
                 "--saved", is_flag=True, help="Directory: as it was when 'index' saved it, not as it is now."

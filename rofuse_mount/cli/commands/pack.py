@@ -56,9 +56,6 @@ _EPOCH = "SOURCE_DATE_EPOCH"  # reproducible-builds.org/specs/source-date-epoch
 @click.option(
     "--jobs", type=click.IntRange(1), metavar="N", help="Threads that compress [one for each core]."
 )
-@click.option(
-    "--exclude", multiple=True, metavar="PATTERN", help="Leave out what matches, as *.o or /var/cache/."
-)
 @click.option("--verify", is_flag=True, help="Read it all back, and compare, before it gets its name.")
 @click.option("-f", "--force", is_flag=True, help="Replace OUT where it is there already.")
 @source_options
