@@ -90,6 +90,7 @@ BAD: dict[str, Callable[[bytearray], None]] = {
     "a file beyond the stream": lambda data: put(data, "data", 1, 41),
     "a size beyond all": lambda data: put(data, "size", 1, 1 << 62),
     "a file compressed by itself": lambda data: put(data, "data", 1, layout.DATA_MEMBER << 62),
+    "an empty file that lies somewhere": lambda data: put(data, "data", 6, layout.DATA_MASK + 1),
     "extents that are not there": lambda data: put(data, "data", 4, layout.DATA_PIECES << 62 | 7),
     "an extent beyond the stream": lambda data: put(data, "offset", 1, 71),
     "an extent beyond the file": lambda data: put(data, "logical", 1, 21),

@@ -152,7 +152,9 @@ def _check_data(image: Image, stream_size: int) -> None:
     of_row = [kinds[mode] for mode in image.mode]
     for row, (kind, size, word) in enumerate(zip(of_row, image.size, image.data, strict=True)):
         if kind == stat.S_IFREG:
-            if word + size > stream_size and size:
+            if not size:
+                _demand(not word, "it has empty files that lie somewhere")
+            elif word + size > stream_size:
                 _check_pieces(image, row + 1, size, stream_size)
         elif kind == stat.S_IFLNK:
             target = image.string(word)
