@@ -65,4 +65,4 @@ def write_carried(source: StoredSource, fd: int, carrying: CarryingFormat, setti
         "unspooled": 0,
         "report": Report().to_json(),
     }
-    index_file.write(fd, meta, [carried.image], [], carried.blocks)
+    index_file.write(fd, meta, [carried.image], [], blocks=carried.blocks)
