@@ -3,9 +3,9 @@
 Strategy
 The tree is gone through once, directory by directory (``tree``): of each, the files first, in the order of their names,
 then what lies below it. So who reads a directory reads the pack forward, and who reads all of the tree does, too. Bytes
-are read where they lie (``contents``), cut into chunks, and what was there before is not stored again; chunks that
-follow each other share a block (``blocks``). Blocks are compressed by as many threads as there are cores and written in
-their order (``compressing``, ``output``); the image, which leads to them, comes last.
+are read where they lie (``contents``), a little ahead (``ahead``), cut into chunks, and what was there before is not
+stored again; chunks that follow each other share a block (``blocks``). Blocks are compressed by as many threads as there
+are cores and written in their order (``compressing``, ``output``); the image, which leads to them, comes last.
 
 Rules
 - The same tree gives the same pack, byte for byte: no clock, no chance, no order in which threads finish, and no
@@ -17,7 +17,9 @@ Rules
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from rofuse_formats.archives.pack import blocks as block_index
@@ -29,6 +31,7 @@ from rofuse_formats.archives.pack.superblock import (
     Superblock,
     checksum,
 )
+from rofuse_formats.packing.ahead import Ahead
 from rofuse_formats.packing.blocks import Blocks
 from rofuse_formats.packing.compressing import Compressing, best_of
 from rofuse_formats.packing.contents import Contents
@@ -91,22 +94,21 @@ def write_pack(archive: Archive, fd: int, options: Options, progress: Progress |
     contents = Contents(archive, options.block_size)
     dictionary = b""
     if options.dictionary:
-        in_order = (node for node, _record in TreeCopy(archive, options.exclude, None).files())
+        in_order = (node for node, _record, _size in TreeCopy(archive, options.exclude, None).files())
         dictionary = trained(contents, archive.image, in_order, options.level)
     output = Output(fd, SIZE)
     compressing = Compressing(output.write, options.level, dictionary, options.jobs)
-    done, total = 0, contents.total
-    with compressing:
-        blocks = Blocks(options.block_size, compressing.submit, contents.sizes)
-        for node, record in tree.files():
-            size = archive.image.size[node - 1]
-            runs = blocks.place(contents.chunks(node), size)
-            tree.tell(record, size, runs)
+    blocks = Blocks(options.block_size, compressing.submit, contents.sizes)
+    done = 0
+    with compressing, Ahead(_chunks(tree, contents), _weight) as chunks:
+        for (record, size), of_file in groupby(chunks, itemgetter(0, 1)):
+            tree.tell(record, size, blocks.place((chunk for _record, _size, chunk in of_file), size))
             done += size
             if progress is not None:
-                progress(done, total)
+                progress(done, contents.total)
         blocks.finish()
         compressing.finish()
+    contents.close()
     sections = _write_sections(output, tree.image(), compressing, dictionary, options)
     head = Superblock(
         options.block_size,
@@ -118,6 +120,20 @@ def write_pack(archive: Archive, fd: int, options: Options, progress: Progress |
     )
     output.write_head(head.packed())
     return head
+
+
+_Chunk = tuple[int, int, bytes | None]
+"""A file's record, its size, and one chunk of it."""
+
+
+def _chunks(tree: TreeCopy, contents: Contents) -> Iterator[_Chunk]:
+    for node, record, size in tree.files():
+        for chunk in contents.chunks(node):
+            yield record, size, chunk
+
+
+def _weight(chunk: _Chunk) -> int:
+    return len(chunk[2] or b"")
 
 
 def _write_sections(

@@ -2,8 +2,8 @@
 
 Rules
 - The entries of a directory are in the order of their names, whatever order the source has them in.
-- Of a directory on disk the time of the last change of an inode is left out: it tells where the tree lies, not what it
-  is, and no other copy of it has the same.
+- Of a directory on disk no time but the modification's is kept: the others tell where the tree lies and who looked at
+  it, not what it is, and no other copy of it has the same.
 - What is excluded takes with it what lies below. A file that has other names keeps those.
 """
 
@@ -34,8 +34,8 @@ class TreeCopy:
         self._image = image = archive.image
         self._excluded = Globs(exclude) if exclude else None
         self._latest = latest
-        self._has_times, self._has_xattrs = len(image.time_node) > 0, image.has_xattrs
-        self._drop_change_time = archive.format == _DIRECTORY
+        self._has_times = len(image.time_node) > 0 and archive.format != _DIRECTORY
+        self._has_xattrs = image.has_xattrs
         limits = Limits(
             max_entries=max(image.dirent_count, image.inode_count) + 1, max_path=1 << 62, max_xattrs=1 << 62
         )
@@ -43,9 +43,9 @@ class TreeCopy:
         self._owners: dict[int, int] = {}
         self._first_paths: dict[int, bytes] = {}
 
-    def files(self) -> Iterator[tuple[int, int]]:
-        """Adds everything; gives the inode of each regular file that has bytes, and its record, in the order in which
-        they are to be stored."""
+    def files(self) -> Iterator[tuple[int, int, int]]:
+        """Adds everything; gives the inode of each regular file that has bytes, its record, and its size, in the order
+        in which they are to be stored. May be iterated by one thread while another one calls ``tell``."""
         self._add(b"/", layout.ROOT)
         waiting = [(layout.ROOT, b"")]
         while waiting:
@@ -65,8 +65,9 @@ class TreeCopy:
                         continue
                     self._first_paths[node] = path
                 record = self._add(path, node)
-                if stat.S_ISREG(mode) and self._image.size[node - 1]:
-                    yield node, record
+                size = self._image.size[node - 1]
+                if size and stat.S_ISREG(mode):
+                    yield node, record, size
             waiting += reversed(below)
 
     def tell(self, record: int, size: int, runs: list[Extent]) -> None:
@@ -95,12 +96,16 @@ class TreeCopy:
             word = self._builder.text(self._archive.target(node))
         elif kind not in (stat.S_IFCHR, stat.S_IFBLK):
             word = 0
-        mtime, mtime_ns = self._clamped(Time(image.mtime[row], image.mtime_ns[row]))
-        record = self._builder.add(path, mode, self._owner(image.owner[row]), size, mtime, mtime_ns, word)
+        mtime, mtime_ns = image.mtime[row], image.mtime_ns[row]
+        if self._latest is not None and mtime >= self._latest:
+            mtime, mtime_ns = self._latest, 0
+        number = image.owner[row]
+        owner = self._owners.get(number)
+        if owner is None:
+            owner = self._owner(number)
+        record = self._builder.add(path, mode, owner, size, mtime, mtime_ns, word)
         if self._has_times:
-            atime, ctime, btime = image.times(node)
-            ctime = None if self._drop_change_time else ctime
-            times = (time and self._clamped(time) for time in (atime, ctime, btime))
+            times = (time and self._clamped(time) for time in image.times(node))
             self._builder.times(record, *times)
         if self._has_xattrs and (attributes := image.xattrs(node)):
             self._builder.xattrs(record, attributes)
@@ -111,9 +116,7 @@ class TreeCopy:
         return Time(self._latest) if late and self._latest is not None else time
 
     def _owner(self, row: int) -> int:
-        known = self._owners.get(row)
-        if known is None:
-            image = self._image
-            known = self._builder.owner(image.uid[row], image.gid[row], *image.owner_names(row))
-            self._owners[row] = known
+        image = self._image
+        names = image.owner_names(row)
+        known = self._owners[row] = self._builder.owner(image.uid[row], image.gid[row], *names)
         return known
