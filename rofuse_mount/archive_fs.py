@@ -17,7 +17,6 @@ Rules
 from __future__ import annotations
 
 import math
-import os
 import stat
 from collections.abc import Callable, Iterable
 from errno import EACCES, EINVAL, EIO, EISDIR, ENODATA, ENOSYS, ENOTDIR, ENXIO, EOPNOTSUPP, ESTALE
@@ -370,32 +369,6 @@ def _top(image: Image, view: View) -> int:
     if not node or not stat.S_ISREG(image.mode[node - 1]):
         raise NotADirectoryError(f"the mountpoint is a file, and {shown} is no file of the archive")
     return node
-
-
-class OwnerOnlyFilesystem(ArchiveFilesystem):
-    """As ``-o allow_root`` wants it: for the user who mounts and root alone. The kernel knows only "the one" and "all",
-    so it lets all in, and who it is is asked here; nothing may then be kept that was told to somebody else."""
-
-    def lookup(self, ctx: Context, parent: int, name: bytes) -> bytes:
-        self._admit(ctx)
-        return super().lookup(ctx, parent, name)
-
-    def getattr(self, ctx: Context, ino: int, fh: FileHandle | None) -> bytes:
-        self._admit(ctx)
-        return super().getattr(ctx, ino, fh)
-
-    def readdirplus(self, ctx: Context, ino: int, fh: FileHandle, offset: int, size: int) -> bytes:
-        self._admit(ctx)
-        return super().readdirplus(ctx, ino, fh, offset, size)
-
-    def readlink(self, ctx: Context, ino: int) -> bytes:
-        self._admit(ctx)
-        return super().readlink(ctx, ino)
-
-    @staticmethod
-    def _admit(ctx: Context) -> None:
-        if ctx.uid not in (0, os.getuid()):
-            raise PermissionError(EACCES, "for its owner and root only")
 
 
 # The maker and the size of a listing's record, by the length of its name.

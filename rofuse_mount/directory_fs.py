@@ -22,7 +22,8 @@ from rofuse_formats import Archive
 from rofuse_formats.directory.files import DirectoryFiles
 from rofuse_formats.errors import ChangedError, FormatError
 from rofuse_formats.source import FileSource
-from rofuse_mount.archive_fs import ArchiveFilesystem, OwnerOnlyFilesystem, View
+from rofuse_mount.archive_fs import ArchiveFilesystem, View
+from rofuse_mount.owner_only import OwnerOnlyFilesystem
 from rofuse_mount.pushing import Store
 from rofuse_mount.records import Context, FileHandle, OpenResponse
 

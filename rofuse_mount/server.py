@@ -20,9 +20,10 @@ import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, TypeAlias
 
 from rofuse_mount import counters, mounting
+from rofuse_mount.attaching import attach
 from rofuse_mount.backings import Backings
 from rofuse_mount.counters import OPCODE_MASK, SCALE_BITS, WIDTH_BITS
 from rofuse_mount.device import Device, buffer_size, readable
@@ -31,7 +32,7 @@ from rofuse_mount.filesystem import Filesystem
 from rofuse_mount.mounting.ending import Ending
 from rofuse_mount.records import Buffer, MountOptions
 from rofuse_mount.spinning import Spinner, is_worth_it
-from rofuse_mount.turns import SaysWhatIsQuick, in_turn
+from rofuse_mount.turns import SaysWhatIsQuick, StoresAhead, in_turn
 
 if TYPE_CHECKING:
     from logging import Logger
@@ -44,17 +45,6 @@ _THREADS = 4
 _ENDED, _ORPHANED, _READY = 0, 254, 255  # events; a number between them is a signal's
 _OPCODE_AT = 4  # in a request; its low byte is enough
 _RESUMED_MAX_WRITE = 1 << 20  # what another server may have negotiated; pages that are not used cost nothing
-
-
-@runtime_checkable
-class StoresAhead(Protocol):
-    """What a filesystem has besides when it knows what will be read next."""
-
-    def store_ahead(self, store: Callable[[int, Sequence[Buffer]], bool], /) -> None:
-        """Is given what puts a whole file (its inode, its bytes) into the kernel's page cache; tells whether that was
-        done. It may wait until other threads have answered what was asked of them: to be called by one thread at a
-        time, which has not the turn (``turns``), and holds nothing that answering takes. Raises OSError."""
-        ...
 
 
 class ServeError(Exception):
@@ -392,31 +382,6 @@ def mount(
     device = Device(mounted.fd)
     engine.backing = Backings(device)
     return Server(device, engine, options, mounted, on_ready=on_ready, made_mountpoint=made)
-
-
-def attach(
-    path: mounting.Path, options: MountOptions, *, nonempty: bool, auto_unmount: bool, make_mountpoint: bool
-) -> tuple[mounting.Mount, bool]:
-    """Mounts as the options say, for whatever is to serve it; also whether the mountpoint was made. Raises
-    MountError."""
-    made = make_mountpoint and mounting.make_mountpoint(path)
-    try:
-        mounted = mounting.mount(
-            path,
-            options.fsname or "rofuse",
-            subtype=options.subtype or "rofuse",
-            allow_other=options.allow_other,
-            default_permissions=options.default_permissions,
-            max_read=options.max_read or 0,
-            auto_unmount=auto_unmount,
-            nonempty=nonempty,
-            direct=options.direct_mount,
-        )
-    except BaseException:
-        if made:
-            mounting.remove_mountpoint(path)
-        raise
-    return mounted, made
 
 
 def _note_signal(number: int, frame: object) -> None:

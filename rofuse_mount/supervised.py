@@ -13,13 +13,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rofuse_mount import mounting
+from rofuse_mount.attaching import attach
 from rofuse_mount.backings import Backings, Slots
 from rofuse_mount.device import Device
 from rofuse_mount.engine import Engine
 from rofuse_mount.filesystem import Filesystem
 from rofuse_mount.mounting.ending import Ending
 from rofuse_mount.records import MountOptions
-from rofuse_mount.server import ServeError, Server, attach
+from rofuse_mount.server import ServeError, Server
 from rofuse_mount.sharing import clone_multiple
 from rofuse_mount.supervisor import Board, Post, Seat, StartError, Supervisor, forking
 

@@ -27,6 +27,17 @@ class SaysWhatIsQuick(Protocol):
         ...
 
 
+@runtime_checkable
+class StoresAhead(Protocol):
+    """What a filesystem has besides when it knows what will be read next."""
+
+    def store_ahead(self, store: Callable[[int, list[memoryview]], bool], /) -> None:
+        """Is given what puts a whole file (its inode, its bytes) into the kernel's page cache; tells whether that was
+        done. It may wait until other threads have answered what was asked of them: to be called by one thread at a
+        time, which has not the turn (``turns``), and holds nothing that answering takes. Raises OSError."""
+        ...
+
+
 def in_turn(
     requests: Iterator[memoryview], turn: threading.Lock, is_quick: Callable[[memoryview], bool]
 ) -> Iterator[memoryview]:

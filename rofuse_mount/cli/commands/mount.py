@@ -14,6 +14,7 @@ import click
 from rofuse_formats.source import JoinedSource
 from rofuse_mount import archive_server, background, mounting, runtime, supervised
 from rofuse_mount.archive_fs import ArchiveFilesystem
+from rofuse_mount.attaching import attach
 from rofuse_mount.backings import SharedSlots
 from rofuse_mount.cli import fuse_options, hints, outcome
 from rofuse_mount.cli.opening import STANDARD_INPUT, Opened, open_to_read
@@ -21,7 +22,6 @@ from rofuse_mount.cli.parameters import directory_options, source_options
 from rofuse_mount.cli.parameters import settings as source_settings
 from rofuse_mount.mounting.ending import Ending
 from rofuse_mount.records import MountOptions
-from rofuse_mount.server import attach
 from rofuse_mount.supervisor import Board, Seat, StartError, Supervisor, forking, lean
 
 _CACHED_FOR_EVER = float("inf")

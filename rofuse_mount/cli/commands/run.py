@@ -22,13 +22,13 @@ import click
 
 from rofuse_mount import archive_server, background, mounting
 from rofuse_mount.archive_fs import ArchiveFilesystem
+from rofuse_mount.attaching import attach
 from rofuse_mount.cli import fuse_options, outcome
 from rofuse_mount.cli.commands.mount import Request, check_that_we_stay
 from rofuse_mount.cli.opening import open_to_read
 from rofuse_mount.cli.parameters import directory_options, source_options
 from rofuse_mount.mounting import private
 from rofuse_mount.mounting.ending import Ending
-from rofuse_mount.server import attach
 from rofuse_mount.supervisor import Board, Seat, StartError, Supervisor, forking
 
 _PASSED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
