@@ -1,11 +1,12 @@
 """Makes packs (rofuse-pack(5)) of anything that can be opened.
 
 Strategy
-The tree is gone through once, directory by directory (``tree``): of each, the files first, in the order of their names,
-then what lies below it. So who reads a directory reads the pack forward, and who reads all of the tree does, too. Bytes
-are read where they lie (``contents``), a little ahead (``ahead``), cut into chunks, and what was there before is not
-stored again; chunks that follow each other share a block (``blocks``). Blocks are compressed by as many threads as there
-are cores and written in their order (``compressing``, ``output``); the image, which leads to them, comes last.
+The tree is gone through once, directory by directory (``tree``): of each, the files first, in the order of their
+names, then what lies below it. So who reads a directory reads the pack forward, and who reads all of the tree does,
+too. Bytes are read where they lie (``contents``), a little ahead (``ahead``), cut into chunks, and what was there
+before is not stored again; chunks that follow each other share a block (``blocks``). Blocks are compressed by as many
+threads as there are cores and written in their order (``compressing``, ``output``); the image, which leads to them,
+comes last.
 
 Rules
 - The same tree gives the same pack, byte for byte: no clock, no chance, no order in which threads finish, and no
