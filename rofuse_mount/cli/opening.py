@@ -100,10 +100,8 @@ def open_source(
             else:
                 return _with_kept_index(source, settings, kept, later)
         if (carrying := carrier(source)) is not None:
-            index = carried_index(source, carrying, settings)
-            return Opened(
-                Archive(source, Index(index), settings, later=later), index, ["it brings its index"]
-            )
+            fd = carried_index(source, carrying, settings)
+            return Opened(Archive(source, Index(fd), settings, later=later), fd, ["it brings its index"])
         return _with_new_index(source, settings, options, found, keep, later)
     except (errors.FormatError, OSError) as error:
         raise outcome.about(path, error) from error
