@@ -1,18 +1,16 @@
 """A file of an archive as one of Python's own: ``Archive.open``.
 
-Bytes that lie in the archive as they are come as views of a map, and a page of a map whose file was truncated kills the
-process that touches it. So those are copied by the kernel, for which it is an error: through a file in memory.
+Bytes that lie in the archive as they are come as views of a map, and are copied from there (``copying``).
 """
 
 from __future__ import annotations
 
 import io
-import mmap
 import os
-from errno import EFAULT, EINVAL
+from errno import EINVAL
 from typing import TYPE_CHECKING
 
-from rofuse_formats.errors import DamagedError
+from rofuse_formats.copying import Copier
 from rofuse_formats.names import Path, raw, regular, text
 
 if TYPE_CHECKING:
@@ -39,7 +37,7 @@ class MemberFile(io.RawIOBase):
         self._archive, self._node = archive, node
         self._size = int(archive.image.size[node - 1])
         self._position = 0
-        self._copier: _Copier | None = None
+        self._copier = Copier()
 
     def readable(self) -> bool:
         return True
@@ -58,12 +56,7 @@ class MemberFile(io.RawIOBase):
     def _copy(self, pieces: Sequence[memoryview], view: memoryview) -> int:
         count = 0
         for piece in pieces:
-            target = view[count : count + len(piece)]
-            if isinstance(piece.obj, mmap.mmap):
-                self._copier = self._copier or _Copier()
-                self._copier.copy(piece, target)
-            else:
-                target[:] = piece
+            self._copier.copy(piece, view[count : count + len(piece)])
             count += len(piece)
         return count
 
@@ -83,32 +76,9 @@ class MemberFile(io.RawIOBase):
         return self._position
 
     def close(self) -> None:
-        if self._copier is not None:
-            self._copier.close()
-            self._copier = None
+        self._copier.close()
         super().close()
 
     def _check_open(self) -> None:
         if self.closed:
             raise ValueError("the file is closed")
-
-
-class _Copier:
-    """Copies what must not be touched."""
-
-    def __init__(self) -> None:
-        self._fd = os.memfd_create("rofuse-member", os.MFD_CLOEXEC)
-
-    def copy(self, piece: memoryview, target: memoryview) -> None:
-        done = 0
-        while done < len(piece):
-            try:
-                count = os.pwrite(self._fd, piece[done:], 0)
-            except OSError as error:
-                if error.errno != EFAULT:
-                    raise
-                raise DamagedError("the archive has become shorter since it was opened") from error
-            done += os.preadv(self._fd, [target[done : done + count]], 0)
-
-    def close(self) -> None:
-        os.close(self._fd)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from rofuse_formats.archive import Archive
+from rofuse_formats.copying import Copier
 from rofuse_formats.errors import FormatError
 
 STEP = 1 << 20
@@ -48,13 +49,16 @@ def _file(archive: Archive, node: int) -> tuple[str, int | None]:
     if archive.compression and not archive.image.has_members and not archive.parts:
         return _known_damage(archive, node)
     size, offset = archive.image.size[node - 1], 0
+    copier = Copier()
     try:
         while offset < size:
             for piece in archive.read(node, offset, STEP):
-                offset += len(bytes(piece))
+                offset += len(copier.own(piece))  # of a map it is read now
         archive.check(node)
     except (FormatError, OSError) as error:
         return str(error), offset
+    finally:
+        copier.close()
     return "", None
 
 

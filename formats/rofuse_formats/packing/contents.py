@@ -10,8 +10,6 @@ Rules
 
 from __future__ import annotations
 
-import mmap
-import os
 import stat
 from bisect import bisect_right
 from collections import Counter
@@ -19,6 +17,7 @@ from collections.abc import Iterator
 from itertools import compress
 from typing import TYPE_CHECKING
 
+from rofuse_formats.copying import Copier
 from rofuse_formats.errors import DamagedError, FormatError
 from rofuse_formats.image import layout
 
@@ -35,7 +34,7 @@ class Contents:
     def __init__(self, archive: Archive, block_size: int) -> None:
         self._archive, self._image, self._block_size = archive, archive.image, block_size
         self._zeros = bytes(block_size)
-        self._copier: int | None = None
+        self._copier = Copier()
         image = archive.image
         regular = {mode: stat.S_ISREG(mode) for mode in set(image.mode)}
         sizes = list(compress(image.size, map(regular.__getitem__, image.mode)))
@@ -63,7 +62,7 @@ class Contents:
             if word >> layout.DATA_SHIFT == layout.DATA_OFFSET:
                 data = self._archive.stream.pread(size, word + offset)
             else:
-                data = b"".join(map(self._copied, self._archive.read(node, offset, size)))
+                data = b"".join(map(self._copier.own, self._archive.read(node, offset, size)))
             if len(data) != size:
                 raise DamagedError("the archive ends before the data of this member", offset)
         except FormatError as error:
@@ -73,25 +72,12 @@ class Contents:
         return data
 
     def close(self) -> None:
-        if self._copier is not None:
-            os.close(self._copier)
-            self._copier = None
+        self._copier.close()
 
     def _is_hole(self, node: int, offset: int, length: int) -> bool:
         extents = self._image.extents(node)
         first = bisect_right(extents, offset, key=lambda extent: extent.logical + extent.length)
         return first == len(extents) or extents[first].logical >= offset + length
-
-    def _copied(self, piece: memoryview) -> memoryview | bytes:
-        """The bytes of ``piece``, which may be a part of a map."""
-        if not isinstance(piece.obj, mmap.mmap):
-            return piece
-        if self._copier is None:
-            self._copier = os.memfd_create("rofuse-copy", os.MFD_CLOEXEC)
-        written = 0
-        while written < len(piece):
-            written += os.pwrite(self._copier, piece[written:], written)
-        return os.pread(self._copier, written, 0)
 
     def _shown(self, node: int) -> str:
         return self._image.path(node).decode("utf-8", "backslashreplace")

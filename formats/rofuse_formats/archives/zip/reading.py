@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from rofuse_formats.archives.zip import methods, records
 from rofuse_formats.archives.zip.local import KEPT_ENCRYPTED, matching
 from rofuse_formats.archives.zip.member import Checker, MemberStream, opened
+from rofuse_formats.copying import Copier
 from rofuse_formats.entry import PackedMember
 from rofuse_formats.errors import DamagedError, FormatError, PasswordError, TruncatedError
 from rofuse_formats.limits import MIB
@@ -84,10 +85,13 @@ class ZipMembers:
     def check(self, member: PackedMember, row: int, size: int, /) -> None:
         if member.method != records.STORED or member.flags & KEPT_ENCRYPTED or size <= SMALL:
             return  # it was checked when all of it was read
-        crc = 0
-        for offset in range(0, size, SMALL):
-            for piece in self._stored(member, row, size, offset, min(SMALL, size - offset)):
-                crc = self._checker.crc(bytes(piece), crc)
+        crc, copier = 0, Copier()
+        try:
+            for offset in range(0, size, SMALL):
+                for piece in self._stored(member, row, size, offset, min(SMALL, size - offset)):
+                    crc = self._checker.crc(bytes(copier.own(piece)), crc)
+        finally:
+            copier.close()
         self._checker.check(row, crc, member.crc)
 
     def try_password(self, members: Iterable[PackedMember], /) -> None:
