@@ -93,7 +93,7 @@ class Archive:
         if not later:
             if self.report.together:
                 self._expect_spool()
-            self.contents  # noqa: B018  # opened now, so that what is wrong with them is said now
+            _ = self.contents  # opened now, so that what is wrong with them is said now
 
     def _expect_spool(self) -> None:
         """Raises LimitError where there is no room for what will be spooled, as far as that is certain: it takes more

@@ -55,14 +55,7 @@ def write_carried(source: StoredSource, fd: int, carrying: CarryingFormat, setti
         "source": fingerprint(source),
         "place": os.path.realpath(os.fsdecode(source.path)) if source.named else None,
         "options": settings.lasting(),
-        "format": carrying.name,
-        "codecs": [],
-        "frames": [],
-        "suspect": [],
-        "outer": 0,
-        "parts": [],
-        "spool": None,
-        "unspooled": 0,
+        **index_file.undecoded(carrying.name),
         "report": Report().to_json(),
     }
     index_file.write(fd, meta, [carried.image], [], blocks=carried.blocks)

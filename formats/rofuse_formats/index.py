@@ -69,6 +69,12 @@ def write(
     return position
 
 
+def undecoded(name: str) -> dict[str, Any]:
+    """What ``META`` says of the format called ``name`` where nothing is decoded to find the tree."""
+    nothing = {key: list[Any]() for key in ("codecs", "frames", "suspect", "parts")}
+    return {"format": name, "outer": 0, "spool": None, "unspooled": 0, **nothing}
+
+
 def _write_at(fd: int, view: memoryview, position: int) -> None:
     while view:
         written = os.pwrite(fd, view, position)

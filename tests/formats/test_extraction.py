@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import stat
 import tarfile
@@ -19,6 +18,7 @@ from rofuse_formats.extraction import places
 from rofuse_formats.image.builder import ImageBuilder
 from rofuse_formats.source import FileSource
 from tests.formats.test_conformance import DAMAGED, SHOWN, expectation, names, opened, settings
+from tests.tars import write_tar
 from tests.trees import ROOT, Tree, difference, read_expected, snapshot
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="owners and devices need root")
@@ -44,15 +44,7 @@ def make(tmp_path: Path) -> Make:
     """``make((name, fields)...)``: an archive of these members, in this order, names as they are."""
 
     def archive(*members: tuple[str, dict[str, Any]]) -> Archive:
-        path = tmp_path / "a.tar"
-        with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
-            for name, fields in members:
-                info, content = tarfile.TarInfo(name), fields.get("content", b"")
-                info.size, info.mtime = len(content), 1_700_000_000
-                for key, value in fields.items():
-                    if key != "content":
-                        setattr(info, key, value)
-                tar.addfile(info, io.BytesIO(content))
+        path = write_tar(tmp_path / "a.tar", members, mtime=1_700_000_000)
         return rofuse_formats.open(path, keep=False)
 
     return archive

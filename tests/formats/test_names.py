@@ -18,6 +18,7 @@ from rofuse_formats.errors import DamagedError
 from rofuse_formats.globbing import Pattern, expand
 from tests.archive_tree import tree_of
 from tests.formats.test_conformance import FOLDER, SHOWN, names, opened
+from tests.tars import write_tar
 
 Make = Callable[..., Archive]
 
@@ -27,15 +28,7 @@ LINK, DIRECTORY = tarfile.SYMTYPE, tarfile.DIRTYPE
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
     def archive(**members: dict[str, Any]) -> Archive:
-        path = tmp_path / "a.tar"
-        with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
-            for name, fields in members.items():
-                info, content = tarfile.TarInfo(name), fields.get("content", b"")
-                info.size = len(content)
-                for key, value in fields.items():
-                    if key != "content":
-                        setattr(info, key, value)
-                tar.addfile(info, io.BytesIO(content))
+        path = write_tar(tmp_path / "a.tar", members.items())
         return rofuse_formats.open(path, keep=False)
 
     return archive

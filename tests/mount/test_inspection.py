@@ -232,6 +232,7 @@ def test_find(look: Rofuse) -> None:
     assert "neither a file nor a time" in failed(look("find", SAMPLE, "-newer", "soon"), 2)
     assert "no type" in failed(look("find", SAMPLE, "-type", "x"), 2)
     assert "no size" in failed(look("find", SAMPLE, "-size", "+"), 2)
+    assert "no size" in failed(look("find", SAMPLE, "-size", "+1\n2"), 2)
 
 
 def test_tree_and_stat(look: Rofuse) -> None:

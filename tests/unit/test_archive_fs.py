@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import stat
 import tarfile
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from rofuse_mount.encoding import FOREVER
 from rofuse_mount.engine import Engine
 from rofuse_mount.wire import InitFlag, Opcode
 from tests.protocol.kernel import Reply, ask, connect, read_body
+from tests.tars import write_tar
 
 DATA = Path(__file__).parents[2] / "testdata"
 ACL = "user::rw-,user:1234:r--,group::---,mask::rw-,other::---"
@@ -31,15 +31,7 @@ def make(tmp_path: Path) -> Make:
     """``make(name=content or TarInfo fields, view=...)``: an engine that serves an archive of these files."""
 
     def archive(members: dict[str, dict[str, Any]], view: View | None = None) -> Engine:
-        path = tmp_path / "a.tar"
-        with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
-            for name, fields in members.items():
-                info, content = tarfile.TarInfo(name), fields.get("content", b"")
-                info.size = len(content)
-                for key, value in fields.items():
-                    if key != "content":
-                        setattr(info, key, value)
-                tar.addfile(info, io.BytesIO(content))
+        path = write_tar(tmp_path / "a.tar", members.items())
         return connect(ArchiveFilesystem(rofuse_formats.open(path, keep=False), view))
 
     return archive

@@ -48,14 +48,7 @@ def write_directory_index(
         "place": directory.path,
         "options": settings.lasting(),
         "scanned": scanning_options(settings),
-        "format": FORMAT,
-        "codecs": [],
-        "frames": [],
-        "suspect": [],
-        "outer": 0,
-        "parts": [],
-        "spool": None,
-        "unspooled": 0,
+        **index_file.undecoded(FORMAT),
         "report": builder.report.to_json(),
     }
     index_file.write(fd, meta, [image], (), files=table if frozen is None else None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
@@ -29,7 +28,6 @@ _LETTERS = {
     "p": "fifo",
     "s": "socket",
 }
-_BOUND = re.compile(r"([-+]?)(.+)")
 
 Test = Callable[[Image, bytes, int], bool]
 
@@ -56,9 +54,10 @@ class _Sizes(click.ParamType):  # type: ignore[type-arg]  # generic only from cl
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Test:
         if callable(value):
-            return value  # type: ignore[no-any-return]  # it was made here
-        sign, number = _BOUND.fullmatch(value + " ").groups()  # type: ignore[union-attr]  # with a blank it matches
-        bound = Size().convert(number.strip().removesuffix("c"), param, ctx)
+            made: Test = value  # by this very method
+            return made
+        sign = value[:1] if value.startswith(("+", "-")) else ""
+        bound = Size().convert(value.removeprefix(sign).strip().removesuffix("c"), param, ctx)
 
         def test(image: Image, path: bytes, node: int) -> bool:
             size = image.size[node - 1]
