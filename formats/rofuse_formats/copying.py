@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Callable
 from errno import EFAULT
 
 from rofuse_formats.errors import DamagedError
 
 
 class Copier:
-    """Copies what must not be touched, by one thread at a time. To be closed."""
+    """Copies what must not be touched, by one thread at a time. Closed when it is dropped, at the latest."""
 
     def __init__(self) -> None:
         self._fd = -1  # until something is mapped
@@ -49,3 +50,7 @@ class Copier:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # kept: modules may be gone by then
+        if self._fd >= 0:
+            close(self._fd)

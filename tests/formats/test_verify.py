@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import tarfile
 import zipfile
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import rofuse_formats
+from rofuse_formats.copying import Copier
 from rofuse_formats.verify import verify
 
 SIZE = 3 << 20
@@ -31,3 +33,15 @@ def test_an_archive_that_is_cut_meanwhile_is_told_and_kills_nobody(kind: str, tm
         (finding,) = verify(archive)
     assert "shorter" in finding.error
     assert finding.offset == 1 << 20
+
+
+def test_a_copier_that_is_dropped_leaves_no_descriptor(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    with open(tmp_path / "file", "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+        before = os.listdir("/proc/self/fd")
+        copier = Copier()
+        with memoryview(mapped) as view:
+            assert bytes(copier.own(view)) == b"content"
+        assert len(os.listdir("/proc/self/fd")) == len(before) + 1
+        del copier
+        assert len(os.listdir("/proc/self/fd")) == len(before)
