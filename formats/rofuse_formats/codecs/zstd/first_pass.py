@@ -1,8 +1,10 @@
 """Decoding a whole source front to back.
 
 Strategy
-Frames and blocks are walked by their headers in a buffer of some MiB, and the decoder is fed one whole block at a
-time: after each the decoded offset of the boundary is known, and damage costs no more than the block it is in.
+Frames and blocks are walked by their headers in a buffer of some MiB, and the decoder is fed several whole blocks at a
+time: each time it takes the interpreter's lock once, for which it may have to wait. Where a seek point may come, it
+is one block at a time: after each the decoded offset of the boundary is known. So it is from the frame's beginning on
+once more where a block is damaged: damage costs no more than the block it is in.
 Small frames are fed together, many at a time, so that a source of a hundred thousand frames costs little Python.
 The planner is told of everything, and collects seek points.
 
@@ -26,6 +28,7 @@ READ = 2 * MIB
 CHUNK = 1 * MIB
 MANY = 4096  # pieces of a chunk that are joined before it is full
 LOOKAHEAD = 1 * MIB
+TOGETHER = 8  # blocks, fed at once where nobody needs to know what comes of each: a chunk's worth at most
 
 
 class _Buffer:
@@ -229,16 +232,25 @@ class FirstPass:
         plan.begin(header, self._decoded, offset)
         yield from self._turn(plan.unseekable)
         position, last, begin = offset + header.header, 0, self._decoded
-        sound = begin  # where the last block begins that was decoded
+        sound = begin  # where the last blocks begin that were decoded
+        together = TOGETHER
         try:
             while not last:
                 self.consumed = position
-                last, kind, block = self._block(position)
-                data = decoder.feed(block, position)
+                last, blocks, data = self._blocks(position, min(together, plan.together(self._decoded)))
+                try:
+                    output = decoder.feed(data, position)
+                except DamagedError:
+                    if len(blocks) == 1:
+                        raise
+                    decoder, together = self._decoder_at(position, offset, self._decoded - begin), 1
+                    last = 0
+                    continue
                 sound = self._decoded
-                plan.block(position, kind, block)
-                position += len(block)
-                if data and self._keep(data):
+                for place, kind, block in blocks:
+                    plan.block(place, kind, block)
+                position += len(data)
+                if output and self._keep(output):
                     yield self._take()
                 if not last and plan.active:
                     ahead = buffer.index(position, LOOKAHEAD) if plan.choosing(self._decoded) else 0
@@ -265,6 +277,37 @@ class FirstPass:
             return following
         plan.end(position, end, self._decoded, self._pending)
         return end
+
+    def _blocks(self, position: int, most: int) -> tuple[int, list[tuple[int, int, memoryview]], memoryview]:
+        """``(last, [(offset, type, block)], all their bytes)`` of so many blocks from ``position`` on, fewer where they
+        are followed by none."""
+        self._buffer.index(position, most * (frame.BLOCK_HEADER + frame.LARGEST_BLOCK))
+        at, last = position, 0
+        blocks: list[tuple[int, int, memoryview]] = []
+        while not last and len(blocks) < most:
+            try:
+                last, kind, block = self._block(at)
+            except DamagedError:
+                if not blocks:
+                    raise
+                break  # to be met again when all before it was decoded
+            blocks.append((at, kind, block))
+            at += len(block)
+        start = position - self._buffer.base
+        return last, blocks, memoryview(self._buffer.data)[start : start + at - position]
+
+    def _decoder_at(self, position: int, offset: int, size: int) -> _Decoder:
+        """A decoder that was fed the frame at ``offset`` up to its block at ``position``: the first ``size`` bytes."""
+        decoder, at, done = _Decoder(self._limits), offset, 0
+        while at < position:
+            data = self._source.pread(min(READ, position - at), at)
+            if not data:
+                raise TruncatedError(f"the file has become shorter: it ends at offset {at}", at)
+            done += len(decoder.feed(data, at))
+            at += len(data)
+        if done != size:
+            raise DamagedError(f"zstd data at offset {offset} has changed while it was read", offset)
+        return decoder
 
     def _check(self, decoder: _Decoder, position: int, begin: int, header: frame.Frame) -> None:
         """Has the checksum at ``position`` verified, of what came out since ``begin``. The next frame does not depend

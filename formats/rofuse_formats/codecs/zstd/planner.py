@@ -33,6 +33,7 @@ SPACING = 24 * MIB
 WINDOWS_APART = 4.25
 LARGEST_WINDOW = 32 * MIB  # making a point takes seven windows of memory
 CANDIDATES = 16  # boundaries looked at for each point: one for each MiB between points, at most so many
+MANY_BLOCKS = 1 << 16
 REMEMBERED = 256  # blocks before a boundary that its repeated offsets may come from
 
 
@@ -191,6 +192,16 @@ class Planner:
     def choosing(self, decoded: int) -> bool:
         """Whether ``boundary`` would look at what is ahead."""
         return not self._collecting and decoded >= self._target
+
+    def together(self, decoded: int) -> int:
+        """How many blocks may come, ``decoded`` bytes having come out, before ``boundary`` must be told of one."""
+        if not self.active:
+            return MANY_BLOCKS
+        if self._collecting:
+            left = self._collecting.point.decoded + self._window - decoded
+        else:
+            left = self._target - decoded
+        return max(1, left // frame.LARGEST_BLOCK)
 
     def end(self, end: int, following: int, decoded: int, pending: Sequence[bytes]) -> None:
         """The frame's last block (or intact block) ends at ``end``, and the frame at ``following``."""
