@@ -178,7 +178,7 @@ class _Indexing:
 
     def _decoded_again(self, source: Source, codec: Codec, depth: int, cache: BlockCache) -> Source:
         """What the stream just read holds, to be read as a source of its own."""
-        stream = codec.open(source, self.passes.seeks[depth], self.settings.limits)
+        stream = codec.open(source, self.passes.seek(depth), self.settings.limits)
         known = self.writer.finish()
         kept = Spool(os.dup(self.spool.fd), known) if known and self.spool else None
         return decoded_stream(stream, cache, depth, self.passes.suspect[depth], kept, self.settings.salvage)

@@ -21,17 +21,35 @@ class Passes:
     def __init__(self, limits: Limits, writer: Writer) -> None:
         self.limits, self.writer = limits, writer
         self.codecs: list[str] = []
-        self.seeks: list[bytes] = []
+        self._finished: dict[int, FirstPass] = {}
+        self._seeks: dict[int, bytes] = {}
         self.frames: list[int] = []
         self.suspect: list[list[tuple[int, int]]] = []
 
     def begin(self, codec: Codec, source: Source) -> Pass:
         """Starts to decode ``source``."""
         self.codecs.append(codec.name)
-        self.seeks.append(b"")
         self.frames.append(0)
         self.suspect.append([])
         return Pass(self, len(self.codecs) - 1, codec.first_pass(source, self.limits))
+
+    def finished(self, number: int, known: FirstPass) -> None:
+        """Takes note of what the pass of this number has to say."""
+        self.suspect[number] = known.suspect
+        self.frames[number] = known.frames
+        self._finished[number] = known
+
+    def seek(self, number: int) -> bytes:
+        """The seek index of a stream; nothing where its pass was not finished. Best asked for late: the last points may
+        still be in the making."""
+        if number in self._finished:
+            self._seeks[number] = self._finished.pop(number).index()
+        return self._seeks.get(number, b"")
+
+    @property
+    def seeks(self) -> list[bytes]:
+        """Those of all."""
+        return [self.seek(number) for number in range(len(self.codecs))]
 
 
 class Pass:
@@ -53,9 +71,7 @@ class Pass:
     def finish(self, tell: Callable[[int], None]) -> int:
         """Decodes what is left; returns the stream's size. ``tell`` is given the reader's position now and then."""
         size = self.reader.drain(lambda: tell(self.reader.position))
-        self._passes.suspect[self.number] = self.known.suspect
-        self._passes.seeks[self.number] = self.known.index()
-        self._passes.frames[self.number] = self.known.frames
+        self._passes.finished(self.number, self.known)
         return size
 
 

@@ -64,6 +64,12 @@ def test_the_index_is_the_same(compressed: bytes, started: list[Apart]) -> None:
 
 
 def test_no_process_is_left(compressed: bytes, started: list[Apart]) -> None:
+    _passed(compressed, may_fork=True).index()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_no_process_is_left_of_a_pass_that_is_dropped(compressed: bytes, any_size: None) -> None:
     _passed(compressed, may_fork=True)
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)

@@ -52,6 +52,7 @@ class Apart:
     """The process. To be closed; used by one thread at a time."""
 
     def __init__(self, source: Source, largest_window: int) -> None:
+        self._pid = 0
         self._source = source
         self._memory = mmap.mmap(-1, 2 * largest_window)
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -90,6 +91,9 @@ class Apart:
             pid, self._pid = self._pid, 0
             self._socket.close()
             os.waitpid(pid, 0)
+
+    def __del__(self) -> None:  # of a pass whose index nobody asked for
+        self.close()
 
 
 def _serve_and_exit(

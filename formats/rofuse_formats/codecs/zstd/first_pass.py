@@ -113,6 +113,21 @@ class FirstPass:
 
     def __iter__(self) -> Iterator[bytes]:
         try:
+            yield from self._decoded_whole()
+        except BaseException:
+            self._end()
+            raise
+
+    def _end(self) -> None:
+        """Waits for the last seed."""
+        try:
+            self._planner.join()
+        finally:
+            if self._apart:
+                self._apart.close()
+
+    def _decoded_whole(self) -> Iterator[bytes]:
+        try:
             yield from self._frames()
         except DamagedError as damage:
             self.damages.append(damage)
@@ -120,12 +135,6 @@ class FirstPass:
             if self._pending:
                 yield self._take()
             raise
-        finally:
-            try:
-                self._planner.join()
-            finally:
-                if self._apart:
-                    self._apart.close()
         if self._pending:
             yield self._take()
         if self._doubt is not None and self._doubt < self._decoded:
@@ -133,6 +142,7 @@ class FirstPass:
             self.suspect.append((self._doubt, self._decoded))
 
     def index(self) -> bytes:
+        self._end()
         first, *others = self._planner.points
         points = [first, *(p for p in others if (p.seed or not p.end) and p.decoded < self._decoded)]
         return write_index(self._source.size, Index(self.consumed, self._decoded, self._window, points))

@@ -197,10 +197,8 @@ class Planner:
         """How many blocks may come, ``decoded`` bytes having come out, before ``boundary`` must be told of one."""
         if not self.active:
             return MANY_BLOCKS
-        if self._collecting:
-            left = self._collecting.point.decoded + self._window - decoded
-        else:
-            left = self._target - decoded
+        known = self._collecting
+        left = (known.point.decoded + self._window if known else self._target) - decoded
         return max(1, left // frame.LARGEST_BLOCK)
 
     def end(self, end: int, following: int, decoded: int, pending: Sequence[bytes]) -> None:
