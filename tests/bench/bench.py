@@ -4,9 +4,10 @@
     python tests/bench/bench.py --zip ...     a deflated and a stored zip of the tree, and one of a million entries
 
 In each round every task is done by every peer, one after the other, on a mount of its own; what is shown are medians
-over the rounds, and, in brackets, how many times ours that is. What takes longer than the limit is tried once. Besides
-the table there is a JSON file with every single figure. Linux; as root for the kernel's squashfs. Needs tar, zstd,
-mksquashfs, bsdtar (for zip) and the peers, which --install gets where they are missing.
+over the rounds, and, in brackets, how many times the peer in the first line that is. What takes longer than the limit
+is tried once. Besides the table there is a JSON file with every single figure. Linux; as root for the kernel's
+file systems. Needs tar, gzip, zstd, mksquashfs, mkfs.erofs, bsdtar (for zip) and the peers, which --install gets where
+they are missing.
 """
 
 from __future__ import annotations
@@ -29,7 +30,15 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, not as a module
 
-from tests.bench.peers import PEERS, ZIP_PEERS, MountError, Ours, Peer, TooSlowError
+from tests.bench.peers import (
+    PEERS,
+    ZIP_PEERS,
+    MountError,
+    Ours,
+    Peer,
+    SquashfuseLowLevel,
+    TooSlowError,
+)
 from tests.bench.tasks import TASKS, Run, Task
 from tests.bench.workload import Workload
 
@@ -40,7 +49,7 @@ MILLION = 1_000_000
 
 
 class Case(NamedTuple):
-    """One table."""
+    """One table. Its first peer is what the others are compared with."""
 
     workload: Workload
     peers: list[Peer]
@@ -100,21 +109,22 @@ def bench(arguments: argparse.Namespace, work: Path) -> None:
     for workload, peers in zip_cases(arguments, work) if arguments.zip else [plain_case(arguments, work)]:
         for kind in {peer.archive for peer in peers}:
             workload.archive(kind)
-        figures: Figures = {name: {peer.name: [] for peer in peers} for name in tasks}
+        figures: Figures = {name: {peer.title: [] for peer in peers} for name in tasks}
         try:
             for number in range(arguments.rounds):
                 for task in tasks.values():
                     for peer in peers:
                         if task.in_kernel or not peer.in_kernel:
                             run = Run(peer, workload, arguments.timeout)
-                            measure(task, run, number, figures[task.name][peer.name])
+                            measure(task, run, number, figures[task.name][peer.title])
         finally:
             results.append(report(figures, peers, workload, arguments))
             write(results, arguments)
 
 
 def plain_case(arguments: argparse.Namespace, work: Path) -> Case:
-    peers = find_peers(PEERS, arguments, work)
+    peers = find_peers([cls(work, kind) for cls, kind in PEERS], arguments)
+    peers.sort(key=lambda peer: not isinstance(peer, SquashfuseLowLevel))
     sizes = {"entries": arguments.entries, "megabytes": arguments.megabytes}
     return Case(Workload(work, quick=arguments.quick, **sizes), peers)
 
@@ -122,9 +132,7 @@ def plain_case(arguments: argparse.Namespace, work: Path) -> Case:
 def zip_cases(arguments: argparse.Namespace, work: Path) -> Iterator[Case]:
     """One after the other: a million entries take their time to be made."""
     for kind, entries in (("zip", 0), ("stored.zip", 0), ("zip", arguments.entries or MILLION)):
-        peers = find_peers(ZIP_PEERS, arguments, work)
-        for peer in peers:
-            peer.archive = kind
+        peers = find_peers([cls(work, kind) for cls in ZIP_PEERS], arguments)
         yield Case(Workload(work, quick=arguments.quick and not entries, entries=entries), peers)
 
 
@@ -134,37 +142,36 @@ def chosen(tasks: dict[str, Task], words: list[str]) -> dict[str, Task]:
     return named or tasks
 
 
-def find_peers(known: list[type[Peer]], arguments: argparse.Namespace, work: Path) -> list[Peer]:
-    named = [cls for cls in known if any(word in cls.name for word in arguments.only)]
-    peers = []
-    for cls in named or known:
-        peer = cls(work)
+def find_peers(known: list[Peer], arguments: argparse.Namespace) -> list[Peer]:
+    named = [peer for peer in known if any(word in peer.title for word in arguments.only)]
+    found = []
+    for peer in named or known:
         if isinstance(peer, Ours) and arguments.rofuse:
             peer.program = shutil.which(arguments.rofuse)
         if peer.program is None and arguments.install:
             try:
                 peer.install()
             except (OSError, subprocess.SubprocessError) as error:
-                print(f"{peer.name}: {error}", file=sys.stderr)
+                print(f"{peer.title}: {error}", file=sys.stderr)
         if peer.program is None:
-            print(f"{peer.name}: not here, left out", file=sys.stderr)
+            print(f"{peer.title}: not here, left out", file=sys.stderr)
         else:
-            peers.append(peer)
-    return peers
+            found.append(peer)
+    return found
 
 
 def measure(task: Task, run: Run, number: int, figures: list[float | None]) -> None:
     """Adds a figure. What took too long once is not tried again."""
     if math.inf in figures:
         return
-    say(f"round {number + 1}: {task.name}: {run.peer.name}")
+    say(f"round {number + 1}: {task.name}: {run.peer.title}")
     try:
         figures.append(task.measure(run))
     except (TooSlowError, subprocess.TimeoutExpired):
         figures[:] = [math.inf]
     except (MountError, subprocess.SubprocessError) as error:
         say()
-        print(f"{task.name}: {run.peer.name}: {error}", file=sys.stderr)
+        print(f"{task.name}: {error}", file=sys.stderr)
         figures.append(None)
 
 
@@ -197,14 +204,13 @@ def show(value: float | None, unit: str, limit: float) -> str:
 
 
 def table(figures: Figures, peers: list[Peer], limit: float) -> str:
-    rows = [["", *(peer.name for peer in peers)]]
-    for name, by_peer in figures.items():
-        ours = median(by_peer.get(Ours.name, []))
-        row = [name]
-        for peer in peers:
-            value = median(by_peer[peer.name])
-            known = value is not None and value != math.inf and ours and peer.name != Ours.name
-            ratio = f" ({value / ours:.2f})" if known and value and ours else ""
+    rows = [["", *figures]]
+    for peer in peers:
+        row = [peer.title]
+        for name, by_peer in figures.items():
+            value, first = median(by_peer[peer.title]), median(by_peer[peers[0].title])
+            known = value is not None and value != math.inf and first and peer is not peers[0]
+            ratio = f" ({value / first:.2f})" if known and value and first else ""
             row.append(show(value, TASKS[name].unit, limit) + ratio)
         rows.append(row)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

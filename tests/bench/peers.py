@@ -5,7 +5,8 @@ A mount is a context: ``with peer.mounted(...) as mount``. It starts the program
 and at the end unmounts and sees to it that no process is left, whatever happened inside. The processes of a mount are
 known by a mark in their environment, which children inherit: programs go into the background in ways of their own.
 
-A new peer is a new class here with a name, the archive it takes and a command.
+A new peer is a new class here with a name and a command, and a line in ``PEERS`` for each archive that it is measured
+on.
 """
 
 from __future__ import annotations
@@ -49,11 +50,9 @@ class Mount(NamedTuple):
 
 
 class Peer:
-    """One program on one archive of the workload."""
+    """One program on one archive of the workload, the one of that kind."""
 
     name: ClassVar[str]
-    archive: str = "tar.zst"
-    """Which of the workload's archives it mounts."""
     tool: ClassVar[str]
     """The program, looked for beside this Python, on PATH, and in the peers' own virtual environment."""
     pip: ClassVar[str | None] = None
@@ -62,15 +61,19 @@ class Peer:
     in_kernel: ClassVar[bool] = False
     """No process serves it."""
 
-    def __init__(self, work: Path) -> None:
-        self.work = work
+    def __init__(self, work: Path, archive: str = "tar.zst") -> None:
+        self.work, self.archive = work, archive
         self.program = self._find()
         self.kept.mkdir(parents=True, exist_ok=True)
 
     @property
+    def title(self) -> str:
+        return f"{self.name}, {self.archive}"
+
+    @property
     def kept(self) -> Path:
         """Its own directory for what it keeps of archives it has seen."""
-        return self.work / "kept" / self.name
+        return self.work / "kept" / f"{self.name}-{self.archive}"
 
     def forget(self) -> None:
         """Removes what it keeps of archives it has seen."""
@@ -115,7 +118,7 @@ class Peer:
         mountpoint.mkdir(exist_ok=True)
         mark = mark or uuid.uuid4().hex
         started = time.perf_counter()
-        log = self.work / f"{self.name}.log"
+        log = self.work / f"{self.kept.name}.log"
         with open(log, "wb") as output:
             process = subprocess.Popen(
                 self.command(archive, mountpoint),
@@ -132,7 +135,7 @@ class Peer:
             last = log.read_text(errors="replace").strip().splitlines()[-1:]
             slow = isinstance(error, TooSlowError | subprocess.TimeoutExpired)
             kind = TooSlowError if slow else MountError
-            raise kind(f"{self.name}: {error} {' '.join(last)}") from error
+            raise kind(f"{self.title}: {error} {' '.join(last)}") from error
         finally:
             self.unmount(mountpoint)
             end(mark, process)
@@ -160,11 +163,6 @@ class Ours(Peer):
         return {"XDG_CACHE_HOME": str(self.kept)}
 
 
-class OursStored(Ours):
-    name = "rofuse-mount-tar"
-    archive = "tar"
-
-
 class Ratarmount(Peer):
     name = "ratarmount"
     tool = "ratarmount"
@@ -174,14 +172,8 @@ class Ratarmount(Peer):
         return [*super().command(archive, mountpoint), f"--index-folders={self.kept}"]
 
 
-class RatarmountStored(Ratarmount):
-    name = "ratarmount-tar"
-    archive = "tar"
-
-
 class FuseZip(Peer):
     name = "fuse-zip"
-    archive = "zip"
     tool = "fuse-zip"
     apt = "fuse-zip"
 
@@ -191,45 +183,53 @@ class FuseZip(Peer):
 
 class SquashfuseLowLevel(Peer):
     name = "squashfuse_ll"
-    archive = "squashfs"
     tool = "squashfuse_ll"
     apt = "squashfuse"
 
 
-class Squashfuse(Peer):
-    name = "squashfuse"
-    archive = "squashfs"
-    tool = "squashfuse"
-    apt = "squashfuse"
+class Archivemount(Peer):
+    name = "archivemount"
+    tool = "archivemount"
+    apt = "archivemount"
+
+    def command(self, archive: Path, mountpoint: Path) -> list[str]:
+        return [self.program or self.tool, "-o", "readonly", str(archive), str(mountpoint)]
 
 
 class KernelSquashfs(Peer):
-    name = "kernel-squashfs"
-    archive = "squashfs"
+    name = "kernel squashfs"
+    kind: ClassVar[str] = "squashfs"
     tool = "mount"
     in_kernel = True
 
     def _find(self) -> str | None:
-        return super()._find() if os.geteuid() == 0 else None
+        return super()._find() if os.geteuid() == 0 and _has_filesystem(self.kind) else None
 
     def version(self) -> str:
         return f"Linux {os.uname().release}"
 
     def command(self, archive: Path, mountpoint: Path) -> list[str]:
-        return ["mount", "-t", "squashfs", "-o", "loop,ro", str(archive), str(mountpoint)]
+        return ["mount", "-t", self.kind, "-o", "loop,ro", str(archive), str(mountpoint)]
 
 
-PEERS: list[type[Peer]] = [
-    Ours,
-    Ratarmount,
-    SquashfuseLowLevel,
-    Squashfuse,
-    KernelSquashfs,
-    OursStored,
-    RatarmountStored,
+class KernelErofs(KernelSquashfs):
+    name = "kernel erofs"
+    kind = "erofs"
+
+
+def _has_filesystem(kind: str) -> bool:
+    return kind in Path("/proc/filesystems").read_text().split() or shutil.which("modprobe") is not None
+
+
+PEERS: list[tuple[type[Peer], str]] = [
+    *((Ours, kind) for kind in ("tar", "tar.zst", "tar.gz", "stored.zip", "zip", "rpack")),
+    (SquashfuseLowLevel, "squashfs"),
+    (KernelSquashfs, "squashfs"),
+    (KernelErofs, "erofs"),
+    *((Ratarmount, kind) for kind in ("tar", "tar.zst", "tar.gz", "zip")),
+    *((FuseZip, kind) for kind in ("stored.zip", "zip")),
+    (Archivemount, "tar.gz"),
 ]
-
-
 ZIP_PEERS: list[type[Peer]] = [Ours, Ratarmount, FuseZip]
 
 

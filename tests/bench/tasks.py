@@ -22,6 +22,7 @@ from tests.bench.peers import Peer
 from tests.bench.workload import Workload
 
 RANDOM_FILES = 100
+STATS = 20_000
 RANDOM_READS, RANDOM_READS_SECONDS = 200, 30
 SEED = 20
 
@@ -65,33 +66,33 @@ def first_mount(run: Run) -> float:
         return mount.seconds
 
 
-@task("peak memory, first mount", unit="B", in_kernel=False)
+@task("memory, first", unit="B", in_kernel=False)
 def first_memory(run: Run) -> float:
     run.peer.forget()
     with run.peer.mounted(run.archive, run.timeout) as mount:
         return mount.peak()
 
 
-@task("mount again")
+@task("again")
 def mount_again(run: Run) -> float:
     """The index is ready, for whoever keeps one."""
     with run.peer.mounted(run.archive, run.timeout) as mount:
         return mount.seconds
 
 
-@task("find all, stat each")
+@task("find")
 def find(run: Run) -> float:
     with run.peer.mounted(run.archive, run.timeout) as mount:
         return _timed(["find", mount.path, "-printf", "%s\\n"], run.timeout)
 
 
-@task("read all, in order")
+@task("cat all")
 def read_all(run: Run) -> float:
     with run.peer.mounted(run.archive, run.timeout) as mount:
         return _cat(mount.path, run.workload.files, run.timeout)
 
 
-@task("find and read all")
+@task("find, cat all")
 def found_all(run: Run) -> float:
     """As people do it: what is read was listed before."""
     with run.peer.mounted(run.archive, run.timeout) as mount:
@@ -99,23 +100,41 @@ def found_all(run: Run) -> float:
         return _timed(command, run.timeout, cwd=mount.path)
 
 
-@task("peak memory, all read", unit="B", in_kernel=False)
+@task("grep -r")
+def grep(run: Run) -> float:
+    """For what is nowhere."""
+    with run.peer.mounted(run.archive, run.timeout) as mount:
+        return _timed(
+            ["grep", "-r", "-F", "-l", "no such words anywhere", "."], run.timeout, mount.path, found=False
+        )
+
+
+@task(f"stat of {STATS:,}")
+def stat_names(run: Run) -> float:
+    """Of known names, one after the other, in no order."""
+    names = b"\0".join(run.workload.sample(STATS, SEED))
+    with run.peer.mounted(run.archive, run.timeout) as mount:
+        return _timed(["xargs", "-0", "stat", "-c", "%s", "--"], run.timeout, mount.path, names)
+
+
+@task("memory, read", unit="B", in_kernel=False)
 def read_memory(run: Run) -> float:
     with run.peer.mounted(run.archive, run.timeout) as mount:
         _cat(mount.path, run.workload.files, run.timeout)
         return mount.peak()
 
 
-@task(f"mount, {RANDOM_FILES} random files")
+@task(f"{RANDOM_FILES} files")
 def random_files(run: Run) -> float:
-    """With the mount's own time: what a user waits who wants a few files."""
+    """Chosen at random. With the mount's own time: what a user waits who wants a few files."""
     with run.peer.mounted(run.archive, run.timeout) as mount:
         return mount.seconds + _cat(mount.path, run.workload.sample(RANDOM_FILES, SEED), run.timeout)
 
 
-@task("4 KiB at random, median")
+@task("4 KiB")
 def random_reads(run: Run) -> float:
-    """Places anywhere in all files together, as many as can be read in half a minute; the time of pread(2) alone."""
+    """The median. Places anywhere in all files together, each byte as likely as any other, as many as can be read in
+    half a minute; the time of pread(2) alone."""
     reads = run.workload.places(RANDOM_READS, SEED)
     script = Path(__file__).with_name("preads.py")
     with run.peer.mounted(run.archive, run.timeout) as mount:
@@ -134,8 +153,14 @@ def _cat(root: Path, files: list[bytes], timeout: float) -> float:
 
 
 def _timed(
-    command: Sequence[str | Path], timeout: float, cwd: Path | None = None, stdin: bytes = b""
+    command: Sequence[str | Path],
+    timeout: float,
+    cwd: Path | None = None,
+    stdin: bytes = b"",
+    *,
+    found: bool = True,
 ) -> float:
+    """``found``: whether the command finds what it looks for; else it is to end with 1."""
     started = time.perf_counter()
     done = subprocess.run(
         command,
@@ -147,7 +172,7 @@ def _timed(
         check=False,
     )
     seconds = time.perf_counter() - started
-    if done.returncode:
+    if done.returncode != (not found):
         last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         raise subprocess.SubprocessError(f"{command[0]}: exit status {done.returncode}: {last}")
     return seconds

@@ -68,8 +68,8 @@ class Workload:
         return tree
 
     def archive(self, kind: str) -> Path:
-        """The archive of this kind: ``tar``, ``tar.zst`` (level 3, one frame), ``squashfs`` (zstd), ``zip`` (deflated)
-        or ``stored.zip``."""
+        """The archive of this kind: ``tar``, ``tar.zst`` (level 3, one frame), ``tar.gz``, ``squashfs`` (zstd),
+        ``erofs`` (lz4), ``zip`` (deflated), ``stored.zip`` or ``rpack``, our own."""
         path = self.folder / f"workload.{kind}"
         if kind == "tar" or path.exists():
             return path
@@ -81,6 +81,16 @@ class Workload:
                 options = ["-tar", "-comp", "zstd", "-quiet", "-no-progress"]
                 with open(tar, "rb") as stream:
                     subprocess.run(["mksquashfs", "-", made, *options], stdin=stream, check=True)
+            elif kind == "tar.gz":
+                with open(made, "wb") as output:
+                    subprocess.run(["gzip", "-c", tar], stdout=output, check=True)
+            elif kind == "erofs":
+                self._make_erofs(tar, made)
+            elif kind == "rpack":
+                # A name that ends otherwise is as good; the tool that makes it is the checkout's.
+                subprocess.run(
+                    [sys.executable, "-m", "rofuse_mount", "pack", "--quiet", tar, made], check=True
+                )
             elif kind in ("zip", "stored.zip"):
                 method = "zip:compression=" + ("deflate" if kind == "zip" else "store")
                 subprocess.run(
@@ -89,6 +99,15 @@ class Workload:
             else:
                 raise ValueError(f"no such archive: {kind}")
         return path
+
+    def _make_erofs(self, tar: Path, made: Path) -> None:
+        tree = self.folder / "extracted"
+        try:
+            tree.mkdir()
+            subprocess.run(["tar", "-x", "-f", tar, "-C", tree], check=True)
+            subprocess.run(["mkfs.erofs", "-zlz4", made, tree], stdout=subprocess.DEVNULL, check=True)
+        finally:
+            shutil.rmtree(tree)
 
     def _list(self, tar: Path) -> None:
         command = ["tar", "-tv", "--numeric-owner", "--quoting-style=escape", "-f", str(tar)]
