@@ -1,0 +1,82 @@
+"""What the tests of the commands that look into archives share: running them, on a terminal too, and reading what they
+write."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import struct
+import subprocess
+import tarfile
+import termios
+from decimal import Decimal
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.mount.command import COMMAND, SECONDS, Rofuse
+
+DATA = Path(__file__).parents[2] / "testdata"
+SAMPLE, BASIC = DATA / "sample.tar.zst", DATA / "basic-posix.tar"
+
+Object = dict[str, Any]
+
+
+@pytest.fixture
+def look(folder: Path) -> Rofuse:
+    """``rofuse`` without what mounting takes."""
+    return Rofuse(folder)
+
+
+@pytest.fixture
+def evil(folder: Path) -> Path:
+    """An archive whose names and owners are made to be sent to a terminal."""
+    path = folder / "evil.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        for name in ("a\x1b[31mred", "b\nline", "c\u202ebidi", os.fsdecode(b"d\xff")):
+            info = tarfile.TarInfo(name)
+            info.uname, info.size = "r\x1b]0;x\x07t", 3
+            tar.addfile(info, BytesIO(b"abc"))
+        info = tarfile.TarInfo("link")
+        info.type, info.linkname = tarfile.SYMTYPE, "to\x1b[2J"
+        tar.addfile(info)
+    return path
+
+
+def objects(result: subprocess.CompletedProcess[str], status: int = 0) -> list[Object]:
+    assert result.returncode == status, result
+    assert result.stdout.isascii()
+    return [json.loads(line, parse_float=Decimal) for line in result.stdout.splitlines()]
+
+
+def lines(result: subprocess.CompletedProcess[str], status: int = 0) -> list[str]:
+    assert result.returncode == status, result
+    return result.stdout.splitlines()
+
+
+def on_terminal(look: Rofuse, *arguments: object, columns: int = 80, **environment: str) -> str:
+    """What the command writes to a terminal of so many columns."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    variables = {key: value for key, value in look.environment.items() if key not in ("COLUMNS", "NO_COLOR")}
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=variables | {"TERM": "xterm-256color"} | environment,
+    )
+    os.close(theirs)
+    output = b""
+    try:
+        while data := os.read(ours, 1 << 16):
+            output += data
+    except OSError:
+        pass  # nobody has it open any more
+    os.close(ours)
+    assert process.wait(SECONDS) == 0, output
+    return output.decode().replace("\r\n", "\n")
