@@ -7,10 +7,14 @@ import fcntl
 import json
 import os
 import pty
+import shutil
 import struct
 import subprocess
+import sys
 import tarfile
 import termios
+import time
+from collections.abc import Iterator
 from decimal import Decimal
 from io import BytesIO
 from pathlib import Path
@@ -18,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from tests.mount.command import COMMAND, SECONDS, Rofuse
+from tests.mount.command import SECONDS, Rofuse
 
 DATA = Path(__file__).parents[2] / "testdata"
 SAMPLE, BASIC = DATA / "sample.tar.zst", DATA / "basic-posix.tar"
@@ -58,19 +62,22 @@ def lines(result: subprocess.CompletedProcess[str], status: int = 0) -> list[str
     return result.stdout.splitlines()
 
 
-def on_terminal(look: Rofuse, *arguments: object, columns: int = 80, **environment: str) -> str:
-    """What the command writes to a terminal of so many columns."""
+def on_terminal(
+    look: Rofuse, *arguments: object, columns: int = 80, wait: float = 0, status: int = 0, **environment: str
+) -> str:
+    """What the command writes to a terminal of so many columns, which is not read from before so many seconds."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     variables = {key: value for key, value in look.environment.items() if key not in ("COLUMNS", "NO_COLOR")}
     process = subprocess.Popen(
-        [*COMMAND, *map(str, arguments)],
+        [*look.command, *map(str, arguments)],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
         env=variables | {"TERM": "xterm-256color"} | environment,
     )
     os.close(theirs)
+    time.sleep(wait)
     output = b""
     try:
         while data := os.read(ours, 1 << 16):
@@ -78,5 +85,28 @@ def on_terminal(look: Rofuse, *arguments: object, columns: int = 80, **environme
     except OSError:
         pass  # nobody has it open any more
     os.close(ours)
-    assert process.wait(SECONDS) == 0, output
+    assert process.wait(SECONDS) == status, output
     return output.decode().replace("\r\n", "\n")
+
+
+# -- where there is next to nothing ------------------------------------------------------------------------------------
+
+INSTALLED = shutil.which("rofuse-mount", path=os.path.dirname(sys.executable)) or ""
+
+
+@pytest.fixture
+def bare(fuse: None, folder: Path) -> Iterator[Rofuse]:
+    """The installed command, with no HOME, no locale, and a cache directory that cannot be written."""
+    if not INSTALLED:
+        pytest.skip("needs the package to be installed")
+    command = Rofuse(folder, (INSTALLED,))
+    command.environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "XDG_CACHE_HOME": "/proc/nowhere"}
+    yield command
+    command.close()
+
+
+@pytest.fixture
+def kept(bare: Rofuse) -> Rofuse:
+    """With a cache directory that can be written."""
+    bare.environment["XDG_CACHE_HOME"] = str(bare.cache)
+    return bare
