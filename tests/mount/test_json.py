@@ -161,3 +161,17 @@ def test_sixty_thousand_entries_are_all_there(look: Rofuse, folder: Path) -> Non
     found = objects(look("ls", "--json", archive))
     assert {one["path"]: one["size"] for one in found if one["type"] == "file"} == wanted
     assert len(found) == len(wanted) + 100
+
+
+def test_formats_are_called_what_people_call_them(look: Rofuse) -> None:
+    """Also where one reader reads several."""
+    listed = {one["name"] for one in objects(look("formats", "--json")) if one["kind"] == "archive"}
+    assert {"7z", "ar", "cab", "cpio", "iso", "rar", "tar", "zip"} <= listed
+    for name, called in (
+        ("la-rar5-stored.rar", "rar"),
+        ("la-cpio-newc.cpio.zst", "cpio"),
+        ("deb-xz.deb", "deb"),
+    ):
+        (one,) = objects(look("info", "--json", DATA / name))
+        assert one["format"] == called
+        assert called in listed

@@ -65,7 +65,7 @@ def _facts(opened: Opened, source: str) -> dict[str, Any]:
     report = archive.report
     return {
         "source": source if source == "-" else os.path.realpath(source),
-        "format": archive.format,
+        "format": archive.kind,
         "compression": archive.compression,
         "frames": archive.frames[0] if archive.frames else 0,
         "seekable": not archive.unspooled,
