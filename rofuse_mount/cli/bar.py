@@ -40,13 +40,13 @@ class Bar:
             BarColumn(None),
             _Words(lambda task: f"{task.percentage:3.0f}%"),
             *amounts,
-            _Words(_rate, width=10),
+            _Words(_rate, width=11),
             _Words(lambda task: _left(task) + ("" if narrow else " left"), width=5 if narrow else 10),
         ]
         counted: list[ProgressColumn] = [
             name,
             _Words(lambda task: f"{task.completed:,.0f} entries"),
-            _Words(lambda task: f"{task.speed or 0:,.0f}/s"),
+            _Words(lambda task: f"{task.speed:,.0f}/s" if task.speed else ""),
         ]
         self._progress = Progress(
             *(known if total else counted),
