@@ -18,6 +18,7 @@ def attach(
             options.fsname or "rofuse",
             subtype=options.subtype or "rofuse",
             allow_other=options.allow_other,
+            noexec=options.noexec,
             default_permissions=options.default_permissions,
             max_read=options.max_read or 0,
             auto_unmount=auto_unmount,

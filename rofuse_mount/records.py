@@ -263,6 +263,7 @@ class MountOptions(Record):
         "max_readahead",
         "max_request",
         "max_write",
+        "noexec",
         "subtype",
         "threads",
     )
@@ -282,6 +283,7 @@ class MountOptions(Record):
         threads: int | None = None,
         max_read: int | None = None,
         max_request: int = 1 << 20,
+        noexec: bool = False,
     ) -> None:
         self.debug = debug  # log each request and reply in one line; "json": as one JSON object
         self.max_readahead = max_readahead  # bytes; None: as much as the kernel offers
@@ -295,3 +297,4 @@ class MountOptions(Record):
         self.threads = threads  # serving threads; None: as many as suit the machine
         self.max_read = max_read  # bytes of the largest read; None: max_request
         self.max_request = max_request  # bytes; over 1 MiB only where fs.fuse.max_pages_limit was raised
+        self.noexec = noexec  # nothing in it can be executed

@@ -38,9 +38,10 @@ BLINK = 0.25  # seconds; what is indexed in less is not worth a file
 class Archive:
     """An archive and its index. Immutable; its methods may be called by any number of threads.
 
-    ``image``: the tree. ``report``: what was noticed when it was indexed. ``format``, ``compression`` (outermost first)
-    and ``frames`` (of each compression): what it is. ``parts``: archives in it whose trees are shown: of each its
-    first byte, its bytes, and the number of the stream that is decoded from it, None where it is not compressed.
+    ``image``: the tree. ``report``: what was noticed when it was indexed. ``kind``, ``compression`` (outermost first)
+    and ``frames`` (of each compression): what it is; ``format``: what reads it. ``parts``: archives in it whose trees
+    are shown: of each its first byte, its bytes, and the number of the stream that is decoded from it, None where it is
+    not compressed.
     ``codecs``: the compression of each stream, ``suspect`` what failed its check in each. ``unspooled``: bytes that
     can only be read from the beginning of their stream on. ``index_path``: where the index is kept, None when only in
     memory; ``points_path``: where seek points are that are made later, None where they are not kept.
@@ -72,6 +73,7 @@ class Archive:
         try:
             meta, outer = index.meta, int(index.meta["outer"])
             self.format, self.codecs = str(meta["format"]), [str(name) for name in meta["codecs"]]
+            self.kind = str(meta.get("kind") or self.format)
             self.compression = self.codecs[:outer]
             self.frames = [int(count) for count in meta["frames"]][:outer]
             self.parts = [

@@ -5,6 +5,8 @@ A format or codec may say of itself, beside what its contract asks for (what it 
 - ``library()``: the version of the system's library that it reads with; raises MissingLibraryError.
 - ``uses``: further packages, and what it cannot read without each.
 - ``faster``: a package with which it would be faster.
+- ``reads``: where one reader is for several formats, what these are called; ``kind(source)`` says which one of them an
+  archive is.
 - ``random_access``: False where all is decoded from the beginning, once, and then kept.
 """
 
@@ -38,7 +40,9 @@ def supports() -> Iterator[Support]:
     from rofuse_formats.codecs import codecs
 
     for name, archive_format in formats().items():
-        yield _support(name, "archive", archive_format)
+        found = _support(name, "archive", archive_format)
+        for one in getattr(archive_format, "reads", (name,)):
+            yield found._replace(name=one)
     for name, codec in codecs().items():
         yield _support(name, "codec", codec)
 

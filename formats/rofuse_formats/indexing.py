@@ -87,6 +87,7 @@ def write_index(
         "place": os.path.realpath(os.fsdecode(source.path)) if source.named else None,
         "options": settings.lasting(),
         "format": name,
+        "kind": indexing.kind or name,
         "codecs": passes.codecs,
         "frames": passes.frames,
         "suspect": passes.suspect,
@@ -141,7 +142,8 @@ def _state_now(source: StoredSource) -> dict[str, Any]:
 
 
 class _Indexing:
-    """One indexing. ``outer``: how many compressions are around the archive; ``nested``: what of archives in it."""
+    """One indexing. ``outer``: how many compressions are around the archive; ``nested``: what of archives in it.
+    ``kind``: which format it is, of a reader of several."""
 
     def __init__(
         self, source: StoredSource, settings: Settings, progress: Progress, spool: SpoolFile | None
@@ -151,6 +153,7 @@ class _Indexing:
         self.passes = Passes(settings.limits, self.writer)
         self.outer = 0
         self.nested: Nested | None = None
+        self.kind = ""
         self._names = [source.name]
         status = source.status
         mtime = divmod(status.st_mtime_ns, 1_000_000_000)
@@ -206,6 +209,8 @@ class _Indexing:
             archive.scan_nested(watched, self.builder, options, self.nested)
         else:
             archive.scan_at_random(watched, self.builder, options)
+        kind = getattr(archive, "kind", None)
+        self.kind = kind(source) if kind is not None else ""
         return archive.name
 
     def _scan_decoded(self, source: Source, codec: Codec) -> str | RandomFormat | None:

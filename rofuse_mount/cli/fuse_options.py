@@ -52,7 +52,9 @@ _VALUES: dict[str, Callable[[str], Any] | None] = {
     "allow_other": None,
     "allow_root": None,
     "default_permissions": None,
+    "noexec": None,
     "nonempty": None,
+    "rw": None,  # which mount(8) says where nobody said ro
     "auto_unmount": None,
     "uid": lambda text: _number(text, 10, 0xFFFFFFFE),
     "gid": lambda text: _number(text, 10, 0xFFFFFFFE),

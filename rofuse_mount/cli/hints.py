@@ -23,7 +23,6 @@ _OPTIONS = {
 }
 _MOUNT_OPTIONS = {
     "readonly": "a mount is always read-only",
-    "rw": "a mount is always read-only",
     "nobackup": "nothing is ever written to the archive",
     "nosave": "nothing is ever written to the archive",
     "subtree": "it is called subdir here, and is a path",

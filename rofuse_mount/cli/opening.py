@@ -270,7 +270,7 @@ def _index_and_exit(
     from rofuse_mount.memory import keep_one_heap
 
     status = 0
-    progress = Progress(f"indexing {os.fsdecode(source.name)}", draw)
+    progress = Progress("indexing", os.fsdecode(source.name), draw)
     try:
         sys.setswitchinterval(
             0.0005

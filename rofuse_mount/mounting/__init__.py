@@ -106,13 +106,15 @@ def mount(
     max_read: int = 0,
     auto_unmount: bool = False,
     nonempty: bool = False,
+    noexec: bool = False,
     direct: bool = False,
 ) -> Mount:
     """Mounts, and returns the connection that is now to be served.
 
     ``source`` is the name that the mount table shows; ``max_read`` (bytes, 0: the kernel's own) limits a READ;
     ``auto_unmount`` keeps a helper that unmounts when the server ends, whatever ends it; ``nonempty`` allows hiding
-    what a directory holds; ``direct`` refuses to use the helper. Raises MountError.
+    what a directory holds; ``noexec`` lets nothing in it be executed; ``direct`` refuses to use the helper.
+    Raises MountError.
     """
     path = canonical(mountpoint)
     root_mode = check_mountpoint(path, nonempty=nonempty)
@@ -126,12 +128,13 @@ def mount(
     ]
     if direct or (may_mount() and not auto_unmount):
         fd = kernel.open_device()
-        errno = kernel.mount(fd, path, name, fstype, root_mode, flags)
+        errno = kernel.mount(fd, path, name, fstype, root_mode, flags, noexec=noexec)
         if not errno:
             return Mount(fd, path, fstype)
         os.close(fd)
         if direct or errno not in (EPERM, EACCES):
             raise _mount_error(path, errno)
+    flags += [b"noexec"] * noexec
     fd, guard = helper.mount(path, name, kind, flags, nonempty=nonempty, auto_unmount=auto_unmount)
     return Mount(fd, path, fstype, guard)
 

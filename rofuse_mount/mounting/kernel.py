@@ -15,7 +15,7 @@ from rofuse_mount.mounting.errors import NotPermittedError
 if TYPE_CHECKING:
     from ctypes import CDLL
 
-_MS_RDONLY, _MS_NOSUID, _MS_NODEV = 1, 2, 4
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 1, 2, 4, 8
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 _CAP_SYS_ADMIN = 21
 
@@ -41,7 +41,8 @@ def device_error(errno: int | None) -> NotPermittedError:
     path = device.PATH
     if errno in (ENOENT, ENODEV, ENXIO):
         return NotPermittedError(
-            f"{path} is missing: load the module with 'modprobe fuse', or give the container --device {path}"
+            f"{path} is missing: load the module with 'modprobe fuse', or give the container --device {path};"
+            " ls, cat, extract and the like need no FUSE"
         )
     reason = os.strerror(errno or EACCES)
     return NotPermittedError(
@@ -55,7 +56,16 @@ def _libc() -> CDLL:
     return CDLL(None, use_errno=True)
 
 
-def mount(fd: int, path: bytes, source: bytes, fstype: bytes, root_mode: int, flags: list[bytes]) -> int:
+def mount(
+    fd: int,
+    path: bytes,
+    source: bytes,
+    fstype: bytes,
+    root_mode: int,
+    flags: list[bytes],
+    *,
+    noexec: bool = False,
+) -> int:
     """Mounts a fresh descriptor of /dev/fuse, read-only. Returns 0 or the errno."""
     from ctypes import c_char_p, c_ulong, get_errno
 
@@ -69,7 +79,7 @@ def mount(fd: int, path: bytes, source: bytes, fstype: bytes, root_mode: int, fl
         c_char_p(source),
         c_char_p(path),
         c_char_p(fstype),
-        c_ulong(_MS_RDONLY | _MS_NOSUID | _MS_NODEV),
+        c_ulong(_MS_RDONLY | _MS_NOSUID | _MS_NODEV | (_MS_NOEXEC if noexec else 0)),
         c_char_p(b",".join(who + flags)),
     )
     return get_errno() if failed else 0

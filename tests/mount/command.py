@@ -21,10 +21,11 @@ Result = subprocess.CompletedProcess[str]
 
 
 class Rofuse:
-    """``rofuse(...)`` runs ``rofuse-mount`` with those arguments, in ``folder``, with a cache directory of its own."""
+    """``rofuse(...)`` runs ``rofuse-mount`` with those arguments, in ``folder``, with a cache directory of its own, and
+    without a controlling terminal. ``command``: how it is called."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, command: tuple[str, ...] = COMMAND) -> None:
+        self.folder, self.command = folder, command
         self.cache = folder / "cache"
         self.environment = {**os.environ, "XDG_CACHE_HOME": str(self.cache), "HOME": str(folder)}
 
@@ -36,7 +37,7 @@ class Rofuse:
     ) -> Result:
         """Runs it to its end, which for a mount is when it is usable."""
         with subprocess.Popen(
-            [*COMMAND, *map(str, arguments)],
+            [*self.command, *map(str, arguments)],
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -44,6 +45,7 @@ class Rofuse:
             errors="surrogateescape",
             cwd=self.folder,
             env=self.environment | (environment or {}),
+            start_new_session=True,
         ) as process:
             try:
                 out, err = process.communicate(timeout=SECONDS)
@@ -55,7 +57,7 @@ class Rofuse:
     def start(self, *arguments: object) -> subprocess.Popen[str]:
         """Starts it and returns: for what stays in the foreground."""
         return subprocess.Popen(
-            [*COMMAND, *map(str, arguments)],
+            [*self.command, *map(str, arguments)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

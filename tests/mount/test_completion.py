@@ -5,18 +5,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from tests.mount.command import Rofuse, failed
+from tests.mount.looking import SAMPLE, look
 
-SAMPLE = Path(__file__).parents[2] / "testdata" / "sample.tar.zst"
-
-
-@pytest.fixture
-def look(folder: Path) -> Rofuse:
-    return Rofuse(folder)
+__all__ = ["look"]
 
 
 def offered(look: Rofuse, *words: object) -> list[str]:

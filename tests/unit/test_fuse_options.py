@@ -32,7 +32,7 @@ def test_good(texts: list[str], fuse: dict[str, object], own: dict[str, object])
 
 
 @pytest.mark.parametrize(
-    "text", ["nope", "rw", "f", "uid=", "uid=-1", "uid=4294967295", "fmask=8", "entry_timeout=nan"]
+    "text", ["nope", "remount", "f", "uid=", "uid=-1", "uid=4294967295", "fmask=8", "entry_timeout=nan"]
 )
 def test_bad(text: str) -> None:
     with pytest.raises(click.UsageError, match="-o"):

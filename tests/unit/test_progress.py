@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ DRAW = """
 import sys, time
 from rofuse_mount.cli import progress
 progress._PATIENCE, progress._INTERVAL = {patience}, 0
-bar = progress.Progress("indexing [a].tar")
+bar = progress.Progress("indexing", "/tmp/[a].tar")
 for done in range(0, 1001, 100):
     bar(done << 20, 1000 << 20)
     time.sleep(0.01)
@@ -76,3 +77,15 @@ main(["dump", {str(tmp_path / "a.tar")!r}])
     )
     assert result.returncode == 1
     assert result.stderr == f"rofuse-mount: {tmp_path}/a.tar: indexing ended with signal 9\n"
+
+
+def test_it_fits_the_terminal_whatever_the_name_is() -> None:
+    for columns in (50, 80):
+        drawn, _ = draw(terminal=True, COLUMNS=str(columns), NO_COLOR="1")
+        plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", drawn)
+        frames = [frame for frame in re.split(r"[\r\n]+", plain) if frame.strip()]
+        assert frames
+        assert max(map(len, frames)) <= columns
+        assert "100%" in frames[-1]
+        assert "/s" in frames[-1]
+        assert "0:00" in frames[-1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Any
 
 import click
@@ -61,8 +60,8 @@ def COMMAND(
     if paths and not wanted:
         return members.status
     with Screen() as screen:
-        progress = Progress(f"extracting {os.path.basename(source)}", not options["quiet"])
-        told = _Told(screen, source, options, as_json)
+        progress = Progress("extracting", source, not options["quiet"])
+        told = _Told(screen, progress, source, options, as_json)
         try:
             done = opened.archive.extract(
                 dest,
@@ -87,12 +86,17 @@ def COMMAND(
 class _Told:
     """What is said of each entry, and at the end. ``status``: that of the first that failed."""
 
-    def __init__(self, screen: Screen, source: str, options: dict[str, Any], as_json: bool) -> None:
-        self.screen, self.source, self.options, self.as_json = screen, source, options, as_json
+    def __init__(
+        self, screen: Screen, progress: Progress, source: str, options: dict[str, Any], as_json: bool
+    ) -> None:
+        self.screen, self.progress = screen, progress
+        self.source, self.options, self.as_json = source, options, as_json
         self.status = 0
 
     def entry(self, path: str, error: Exception | None) -> None:
         why = None if error is None else _short(error)
+        if error is not None or self.as_json or self.options["verbose"]:
+            self.progress.hide()
         if error is not None:
             self.status = self.status or outcome.status_of(error)
         if self.as_json:
@@ -104,6 +108,7 @@ class _Told:
 
     def warn(self, line: str) -> None:
         if not self.options["quiet"]:
+            self.progress.hide()
             outcome.say(f"{outcome.show(self.source)}: {line}")
 
     def end(self, done: Extracted) -> None:

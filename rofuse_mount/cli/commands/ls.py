@@ -36,15 +36,16 @@ Member = tuple[bytes, int]
 def COMMAND(source: str, paths: tuple[str, ...], as_json: bool, **options: Any) -> int:
     """List what is in the archive SOURCE: in its root, or each PATH. PATH may be a pattern ('etc/*.conf').
 
-    Nothing is hidden. It needs no mount and no FUSE.
+    Nothing is hidden. It needs no mount and no FUSE. With --json and without a PATH: all that is in the archive.
     """
     opened = open_source(source, options, later=True)
     opened.tell(source, options)
     members = Members(opened.archive, source)
     with Screen() as screen:
         if as_json:
-            describer = Describer(opened.archive)
-            screen.lines(describer.objects(_flat(members, paths, options["recursive"], options["itself"])))
+            # Who is sent the whole archive can choose; who is sent its root, which mostly has one entry, cannot.
+            wholly = options["recursive"] or not paths
+            screen.lines(Describer(opened.archive).objects(_flat(members, paths, wholly, options["itself"])))
         else:
             _Listing(screen, members, options).show(paths)
     return members.status

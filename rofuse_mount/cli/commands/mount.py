@@ -95,6 +95,8 @@ class Request:
 
     def check(self) -> None:
         """What can be told before an archive is read, perhaps for minutes."""
+        if "rw" in self.fuse and not self.options["quiet"]:
+            outcome.say(f"{outcome.show(self.source)}: is mounted read-only, as everything is")
         if swapped := hints.of_order(self.source, self.mountpoint):
             raise click.UsageError(swapped, click.get_current_context(silent=True))
         path = mounting.canonical(self.mountpoint)
@@ -246,6 +248,7 @@ class Request:
             max_readahead=fuse.get("max_readahead"),
             max_background=fuse.get("max_background", 12),
             max_read=fuse.get("max_read"),
+            noexec="noexec" in fuse,
             allow_other=self._everybody(),
             default_permissions=self._permissions(),
             fsname=fuse.get("fsname") or self.name,

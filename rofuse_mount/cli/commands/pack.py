@@ -127,7 +127,7 @@ def _pack(source: str, out: str, archive: Archive, how: Options, options: dict[s
 
 @contextmanager
 def _progress(what: str, out: str, options: dict[str, Any]) -> Iterator[Progress]:
-    progress = Progress(f"{what} {os.path.basename(out)}", not options["quiet"])
+    progress = Progress(what, out, not options["quiet"])
     try:
         yield progress
     finally:

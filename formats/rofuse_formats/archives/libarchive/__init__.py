@@ -36,6 +36,7 @@ HEAD = 1 << 16
 
 class LibarchiveFormat:
     name = "libarchive"
+    reads = magic.NAMES
     needs = ("libarchive-c",)
     random_access = False
     last = True
@@ -65,6 +66,9 @@ class LibarchiveFormat:
         from rofuse_formats.archives.libarchive.reading import LibarchiveMembers
 
         return LibarchiveMembers(stream, cache, settings, kept)
+
+    def kind(self, source: Source, /) -> str:
+        return magic.name_of(source.pread(HEAD, 0)) or self.name
 
     def library(self) -> str:
         from rofuse_formats.libarchive_ffi import load_recent, version

@@ -104,3 +104,13 @@ _KINDS: dict[str, Callable[[bytes], bool]] = {
     "iso9660": lambda head: head[ISO_AT : ISO_AT + 7] == _ISO_DESCRIPTOR,
 }
 KINDS = tuple(_KINDS)
+
+_NAMES = {"7zip": "7z", "rar5": "rar", "iso9660": "iso"}
+NAMES = tuple(dict.fromkeys(_NAMES.get(kind, kind) for kind in KINDS))
+"""What people call them."""
+
+
+def name_of(head: bytes) -> str | None:
+    """One of ``NAMES``, as ``kind_of``."""
+    kind = kind_of(head)
+    return None if kind is None else _NAMES.get(kind, kind)
