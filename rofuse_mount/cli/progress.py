@@ -25,7 +25,8 @@ class Progress:
         self._enabled = (
             enabled and sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         )
-        self._next = time.monotonic() + _PATIENCE
+        self._begun = time.monotonic()
+        self._next = self._begun + _PATIENCE
         self._bar: Bar | None = None
 
     def __call__(self, done: int, total: int) -> None:
@@ -35,7 +36,7 @@ class Progress:
         if self._bar is None:
             from rofuse_mount.cli.bar import Bar
 
-            self._bar = Bar(self._title, total)
+            self._bar = Bar(self._title, total, self._begun)
         self._bar.update(done)
 
     def hide(self) -> None:
