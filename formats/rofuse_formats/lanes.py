@@ -57,6 +57,15 @@ def zeros(values: array[int]) -> bytes:
     return together.to_bytes(len(values), "little").translate(_IS_ZERO)
 
 
+def sums(columns: Sequence[array[int]]) -> array[int]:
+    """Of columns of one type row by row, which that type must hold."""
+    order = sys.byteorder
+    together = sum(int.from_bytes(column.tobytes(), order) for column in columns)
+    found = array(columns[0].typecode)
+    found.frombytes(together.to_bytes(len(columns[0]) * found.itemsize, order))
+    return found
+
+
 def top_bytes(values: array[int]) -> bytes:
     """The uppermost byte of each."""
     width = values.itemsize

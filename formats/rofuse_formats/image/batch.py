@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import stat
 from array import array
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from itertools import accumulate, compress, repeat
+from bisect import bisect_left, bisect_right
+from itertools import accumulate, chain, compress, repeat
+from operator import ne, sub
 from typing import TYPE_CHECKING
 
 from rofuse_formats import lanes
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from rofuse_formats.image.builder import ImageBuilder
 
 _MEMBER = layout.DATA_MEMBER << layout.DATA_SHIFT - 32  # the upper half of data words
-_TYPE_SHIFT = 12
-_TYPES = bytes(byte >> _TYPE_SHIFT - 8 for byte in range(256))  # by the top byte of a mode
+_IS_DIRECTORY, _IS_LINK = (  # by the top byte of a mode
+    bytes(stat.S_IFMT(byte << 8) == kind for byte in range(256)) for kind in (stat.S_IFDIR, stat.S_IFLNK)
+)
 _FEW = 8  # rows; so few are added one by one
 
 
@@ -43,8 +44,8 @@ class _Batch:
     def __init__(self, builder: ImageBuilder, members: PackedColumns) -> None:
         self._builder, self._members = builder, members
         self._directories, self._links = (
-            _of_kind(stat.S_IFDIR, members.modes),
-            _of_kind(stat.S_IFLNK, members.modes),
+            _of_kind(_IS_DIRECTORY, members.modes),
+            _of_kind(_IS_LINK, members.modes),
         )
         self._paths = members.paths
         if self._directories:
@@ -53,6 +54,11 @@ class _Batch:
                 self._paths[row] = self._paths[row].rstrip(b"/")
         parted = map(bytes.rpartition, self._paths, repeat(b"/"))
         self._heads, _slashes, self._names = zip(*parted, strict=True)
+        changes = compress(range(1, len(self._heads)), map(ne, self._heads[1:], self._heads))
+        self._changes = [
+            0,
+            *changes,
+        ]  # rows before which there is none, or one that lies in another directory
         self._text = b"/".join(self._names) + b"/"
         self._number_of: dict[bytes, int] = {}  # of directories, by path; -1 for what is none yet
         self._new: list[int] = []  # rows of directories that are known, but not yet added
@@ -68,15 +74,18 @@ class _Batch:
         )
 
     def add(self) -> None:
-        heads = self._heads
-        self._number_of = {head: self._builder.find_directory(head) for head in set(heads)}
+        heads, paths = self._heads, self._paths
+        self._number_of = {
+            head: self._builder.find_directory(head) for head in {heads[row] for row in self._changes}
+        }
         for row in self._events():
             if self._goes_with_those_before(row):
                 continue
             self._add_together(row)
             self.add_each(row, row + 1)
             self._start = row + 1
-            if self._find(heads[row]) < 0:  # it was refused, and what else is said to lie there will be
+            folder = paths[row] if stat.S_ISDIR(self._members.modes[row]) else heads[row]
+            if self._find(folder) < 0:  # it was refused, and what else is said to lie there will be
                 self.add_each(row + 1, len(heads))
                 return
         self._add_together(len(heads))
@@ -89,12 +98,15 @@ class _Batch:
             self._builder.add(path, mode, owner, size, mtime, 0, data)
 
     def _events(self) -> list[int]:
-        """The rows before which the tree may have to change: directories, and the first in each that is none yet."""
-        heads, unknown = self._heads, [head for head, number in self._number_of.items() if number < 0]
+        """The rows before which the tree may have to change: directories, and the first in each that is none by
+        then."""
+        heads, unknown = self._heads, {head for head, number in self._number_of.items() if number < 0}
         if not unknown:
             return self._directories
-        first_in = dict(zip(reversed(heads), range(len(heads) - 1, -1, -1), strict=True))
-        return sorted({*self._directories, *map(first_in.__getitem__, unknown)})
+        first_in = {heads[row]: row for row in reversed(self._changes)}
+        told = {self._paths[row]: row for row in reversed(self._directories)}
+        events = {row for head in unknown if (row := first_in[head]) <= told.get(head, row)}
+        return sorted(events.union(self._directories))
 
     def _goes_with_those_before(self, row: int) -> bool:
         """Whether what it lies in is there by then; and where it is a directory, that is new: then it is known now."""
@@ -113,7 +125,7 @@ class _Batch:
 
     def _find(self, head: bytes) -> int:
         """Number of a directory, -1 where there is none by now."""
-        number = self._number_of[head]
+        number = self._number_of.get(head, -1)
         if number < 0:
             number = self._number_of[head] = self._builder.find_directory(head)
         return number
@@ -125,10 +137,10 @@ class _Batch:
             self.add_each(start, stop)
             return
         builder.demand_room(stop - start)
-        names, number_of = self._names[start:stop], self._number_of
-        builder.name_at.extend(_places(names, builder.name_at.pop()))
+        names = self._names[start:stop]
+        builder.name_at.extend(array("Q", list(accumulate(map(len, names), initial=builder.name_at.pop()))))
         builder.names += self._text if len(names) == len(self._names) else b"/".join((*names, b""))
-        builder.directory.extend(array("I", list(map(number_of.__getitem__, self._heads[start:stop]))))
+        builder.directory.extend(self._numbers(start, stop))
         part = self._members.part(start, stop)
         data = self._data(start, stop)
         builder.mode += part.modes
@@ -141,6 +153,13 @@ class _Batch:
             column += values
         self._new.clear()
 
+    def _numbers(self, start: int, stop: int) -> array[int]:
+        """Of the directories that the rows [start, stop) lie in."""
+        changes = self._changes[bisect_right(self._changes, start) : bisect_left(self._changes, stop)]
+        bounds = [start, *changes, stop]
+        numbers = [self._number_of[self._heads[row]] for row in bounds[:-1]]
+        return array("I", list(chain.from_iterable(map(repeat, numbers, map(sub, bounds[1:], bounds)))))
+
     def _data(self, start: int, stop: int) -> array[int]:
         """Data words of the rows [start, stop), each of which is one of the table of members."""
         first, members = len(self._builder.member_rows["member_at"]), self._members
@@ -152,13 +171,7 @@ class _Batch:
         return data
 
 
-def _places(names: Sequence[bytes], first: int) -> Iterator[int]:
-    """Where names lie one behind the other, with a byte behind each; and where the next would."""
-    return accumulate(map((1).__add__, map(len, names)), initial=first)
-
-
-def _of_kind(kind: int, modes: array[int]) -> list[int]:
-    """The rows that are of this kind."""
-    tops = lanes.top_bytes(modes).translate(_TYPES)
-    count, wanted = tops.count(kind >> _TYPE_SHIFT), kind >> _TYPE_SHIFT
-    return list(compress(range(len(modes)), map(wanted.__eq__, tops))) if count else []
+def _of_kind(table: bytes, modes: array[int]) -> list[int]:
+    """The rows that are of the type that the table is for."""
+    wanted = lanes.top_bytes(modes).translate(table)
+    return list(compress(range(len(modes)), wanted)) if 1 in wanted else []

@@ -60,8 +60,8 @@ class ImageBuilder:
         self.report = Report()
         # records, by number
         self.directory = array("I")  # number of the directory it lies in
-        self.name_at = array("Q", [0])  # where in names each begins; behind the last, where the next will
-        self.names = bytearray()  # a slash behind each, which no name has: many are told apart in one go
+        self.name_at = array("Q", [0])  # bounds in all names together
+        self.names = bytearray()  # with a slash behind each, which no name has: many are told apart in one go
         self.mode, self.owners = array("H"), array("I")
         self.size, self.mtime, self.mtime_ns = array("Q"), array("q"), array("I")
         self.data = array("Q")
@@ -241,7 +241,7 @@ class ImageBuilder:
         self.directory.append(directory)
         self.names += name
         self.names += b"/"
-        self.name_at.append(len(self.names))
+        self.name_at.append(self.name_at[-1] + len(name))
         self.mode.append(mode)
         self.owners.append(owner)
         self.size.append(size)
@@ -366,7 +366,8 @@ class ImageBuilder:
         return row
 
     def record_name(self, record: int) -> bytes:
-        return bytes(self.names[self.name_at[record] : self.name_at[record + 1] - 1])
+        start, stop = self.name_at[record], self.name_at[record + 1]
+        return bytes(self.names[record + start : record + stop])
 
     def find_directory(self, head: bytes) -> int:
         """Number of a directory by path, -1 where there is none. For link targets, which make no directories."""
@@ -387,6 +388,6 @@ class ImageBuilder:
 
     def finish(self) -> list[Piece]:
         """The image, in pieces to be written one after the other. The builder is spent."""
-        if len(self.names) - len(self.mode) > layout.HEAP_MAX:
+        if self.name_at[-1] > layout.HEAP_MAX:
             raise LimitError("more than 4 GiB of names: too many to index")
         return columns(self, Tree(self))

@@ -94,14 +94,14 @@ class Tree:
         at, text = self._builder.name_at, self._text
         names: list[str] = []
         for start, stop in runs.bounds():
-            names += text[at[start] : at[stop] - 1].split("/")
+            names += text[start + at[start] : stop - 1 + at[stop]].split("/")
         if not self._links.dropped:
             if all(map(lt, names, islice(names, 1, None))):
                 return names, None, runs
             if len(set(names)) == len(names):
                 return names, sorted(range(len(names)), key=names.__getitem__), runs
         names, records = self._winners(names, runs)
-        return names, sorted(range(len(names)), key=names.__getitem__), Runs.of(records)
+        return names, sorted(range(len(names)), key=names.__getitem__), Runs.of(array("I", records))
 
     def _winners(self, names: list[str], records: Iterable[int]) -> tuple[list[str], list[int]]:
         dropped = self._links.dropped
@@ -137,7 +137,7 @@ class Tree:
         if self._linked:
             if not self._linked.isdisjoint(runs):
                 new = self._number_linked(runs)
-                runs, count = Runs.of(new), len(new)
+                runs, count = Runs.of(array("I", new)), len(new)
             else:
                 first = self._inodes + 1
                 self.child.extend(range(first, first + count))

@@ -16,7 +16,7 @@ import stat
 from array import array
 from collections.abc import Collection, Iterable, Sequence
 from itertools import compress
-from operator import add, itemgetter, ne
+from operator import itemgetter, ne
 from typing import NamedTuple
 
 from rofuse_formats.archives.zip.describing import Describer
@@ -27,7 +27,7 @@ from rofuse_formats.archives.zip.times import unix_seconds
 from rofuse_formats.checksum import crc32
 from rofuse_formats.entry import Builder, PackedColumns
 from rofuse_formats.image.builder import TARGET_MAX
-from rofuse_formats.lanes import column, common, looked_up, low_halves, shifted
+from rofuse_formats.lanes import column, common, looked_up, low_halves, shifted, sums
 from rofuse_formats.source import Source
 
 # Where the fields of a header are, without its signature.
@@ -49,6 +49,7 @@ _METHODS = frozenset((0, 8))
 _FLAGS = 0xFFFF & ~(1 << 0 | 1 << 6 | 1 << 13)  # all but those of encryption
 _TYPES = frozenset((stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK))
 _MANY = 1 << 16
+_AHEAD = 1 << 13
 _MOST_KINDS = 0xFF  # in one window; what is of another is odd
 
 
@@ -56,7 +57,7 @@ class Window(NamedTuple):
     """The entries that a stretch of the directory begins with."""
 
     members: PackedColumns
-    sizes: list[int]
+    sizes: array[int]
     """Bytes of each, without its signature."""
     odd: list[int]
     """Those of which ``members`` say nothing, ascending."""
@@ -67,25 +68,26 @@ class Columns:
 
     def __init__(self, source: Source, builder: Builder, describer: Describer, before: int) -> None:
         """``before``: bytes before the archive."""
-        self.source, self.builder, self.describer, self.before = source, builder, describer, before
+        self.ahead, self.builder, self.describer, self.before = _Ahead(source), builder, describer, before
         self.kinds, self.owners = _Kinds(describer), _Owners(describer)
 
     def window(self, buffer: bytes) -> Window | None:
         """The entries that ``buffer`` begins with, up to the first that is not whole, or has what looks like a
         signature in it. None where that is the first. Raises OSError."""
         before, *pieces = buffer.split(CENTRAL)
-        sizes = list(map(len, pieces))
-        if before or not sizes:
+        if before or not pieces:
             return None
+        sizes = array("I", list(map(len, pieces)))
         if min(sizes) < _HEAD:  # as a rule the last
             pieces = pieces[: _first(map(_HEAD.__gt__, sizes), len(sizes))]
         heads = b"".join(map(_FIXED_PART, pieces))
-        names, extras, comments = (column("H", heads, _HEAD, field) for field in _LENGTHS)
-        said = list(map(add, map(_HEAD.__add__, names), extras))
-        if any(comments):
-            said = list(map(add, said, comments))
-        count = _first(map(ne, said, sizes), len(said))
-        if not count:
+        fixed = array("I", (_HEAD,)) * len(pieces)
+        names, extras, comments = (column("I", heads, _HEAD, field) for field in _LENGTHS)
+        said = sums((fixed, names, extras, comments))
+        count = len(said) - 1  # as a rule the last is not whole
+        if said[:count] != sizes[:count] or said[count:] == sizes[count:]:
+            count = _first(map(ne, said, sizes), len(said))
+        if count <= 0:
             return None
         entries = _Entries(pieces[:count], heads[: count * _HEAD], names, extras, comments)
         rows = _Rows(self, entries)
@@ -211,7 +213,7 @@ class _Rows:
         is."""
         if self._entries.field_of(row, _METHOD) or packed != size or size > TARGET_MAX:
             return False
-        target = stored(self._columns.source, ats[row], self._entries.names[row], size)
+        target = stored(self._columns.ahead, ats[row], self._entries.names[row], size)
         if not target or crc32(target) != crc:
             return False
         ats[row] = self._columns.builder.text(target)
@@ -221,16 +223,14 @@ class _Rows:
 
     def _owners_and_mtimes(self) -> tuple[array[int], array[int]]:
         sizes, count = self._entries.extra_sizes, self._entries.count
-        told, untold = (_rows_with(sizes, size) for size in (_USUAL, 0))
-        if len(told) == count:
-            return self._told(told)
-        if len(untold) == count:
-            return self._untold(untold)
-        self._demand((0, _USUAL), sizes)
+        found = {*sizes}
+        known = {size: read for size, read in ((0, self._untold), (_USUAL, self._told)) if size in found}
+        if len(found) == len(known) == 1:
+            return known.popitem()[1](range(count))
+        self._demand(known, sizes)
         owners, mtimes = array("I", bytes(4 * count)), array("q", bytes(8 * count))
-        for rows, read in (told, self._told), (untold, self._untold):
-            if not rows:
-                continue
+        for size, read in known.items():
+            rows = [row for row, value in enumerate(sizes) if value == size]
             for row, owner, mtime in zip(rows, *read(rows), strict=True):
                 owners[row], mtimes[row] = owner, mtime
         return owners, mtimes
@@ -265,13 +265,6 @@ class _Rows:
         return array("I", [max(number, 0) for number in numbers])
 
 
-def _rows_with(values: array[int], wanted: int) -> Sequence[int]:
-    """The rows that have this value."""
-    if values.count(wanted) == len(values):
-        return range(len(values))
-    return [row for row, value in enumerate(values) if value == wanted]
-
-
 def _is_time(tag: bytes) -> bool:
     return tag.startswith(_TIME) and tag[-1] & _HAS_MTIME != 0
 
@@ -285,6 +278,20 @@ def _kept_flags(names: list[bytes]) -> array[int]:
     """As ``local.kept_flags`` has them, of what is not encrypted."""
     crcs = array("I", list(map(crc32, names)))
     return low_halves("H", shifted(crcs, NAME_SHIFT, NAME_MASK << NAME_SHIFT))
+
+
+class _Ahead:
+    """A source that reads more than it is asked for: the targets of symlinks often lie close together."""
+
+    def __init__(self, source: Source) -> None:
+        self.size = source.size
+        self._source, self._data, self._start = source, b"", 0
+
+    def pread(self, size: int, offset: int, /) -> bytes:
+        if not self._start <= offset <= self._start + len(self._data) - size:
+            self._data, self._start = self._source.pread(max(size, _AHEAD), offset), offset
+        at = offset - self._start
+        return self._data[at : at + size]
 
 
 class _Kind(NamedTuple):
