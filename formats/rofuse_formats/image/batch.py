@@ -32,12 +32,20 @@ _FEW = 8  # rows; so few are added one by one
 
 
 def add(builder: ImageBuilder, members: PackedColumns) -> None:
-    """Adds members, of which there is one at least."""
-    batch = _Batch(builder, members)
-    if batch.is_plain():
-        batch.add()
-    else:
-        batch.add_each(0, len(members.paths))
+    """Adds members."""
+    if len(members.paths) > _FEW:
+        batch = _Batch(builder, members)
+        if batch.is_plain():
+            batch.add()
+            return
+    _add_each(builder, members)
+
+
+def _add_each(builder: ImageBuilder, members: PackedColumns) -> None:
+    *columns, of_members = members
+    for path, mode, owner, size, mtime, *member in zip(*columns, *of_members, strict=True):
+        data = builder.packed(*member) if stat.S_ISREG(mode) else member[0]
+        builder.add(path, mode, owner, size, mtime, 0, data)
 
 
 class _Batch:
@@ -82,20 +90,19 @@ class _Batch:
             if self._goes_with_those_before(row):
                 continue
             self._add_together(row)
-            self.add_each(row, row + 1)
+            self._add_each(row, row + 1)
             self._start = row + 1
-            folder = paths[row] if stat.S_ISDIR(self._members.modes[row]) else heads[row]
-            if self._find(folder) < 0:  # it was refused, and what else is said to lie there will be
-                self.add_each(row + 1, len(heads))
+            known = self._find(heads[row])
+            if stat.S_ISDIR(self._members.modes[row]):
+                known = self._find(paths[row])
+            if known < 0:  # it was refused, and what else is said to lie there will be
+                self._add_each(row + 1, len(heads))
                 return
         self._add_together(len(heads))
 
-    def add_each(self, start: int, stop: int) -> None:
+    def _add_each(self, start: int, stop: int) -> None:
         """The rows [start, stop), one by one."""
-        *columns, members = self._members.part(start, stop)
-        for path, mode, owner, size, mtime, *member in zip(*columns, *members, strict=True):
-            data = self._builder.packed(*member) if stat.S_ISREG(mode) else member[0]
-            self._builder.add(path, mode, owner, size, mtime, 0, data)
+        _add_each(self._builder, self._members.part(start, stop))
 
     def _events(self) -> list[int]:
         """The rows before which the tree may have to change: directories, and the first in each that is none by
@@ -134,7 +141,7 @@ class _Batch:
         """The rows from the first that is not yet added to ``stop``, each of which goes with those before."""
         start, builder = self._start, self._builder
         if stop - start <= _FEW and not self._new:
-            self.add_each(start, stop)
+            self._add_each(start, stop)
             return
         builder.demand_room(stop - start)
         names = self._names[start:stop]

@@ -142,8 +142,7 @@ class ImageBuilder:
         return self._record(directory, name, mode, owner, size, mtime, mtime_ns, data)
 
     def add_packed(self, members: PackedColumns, /) -> None:
-        if members.paths:
-            batch.add(self, members)
+        batch.add(self, members)
 
     def hardlink(self, path: bytes, target: bytes, /) -> None:
         record = self.add(path, stat.S_IFREG, 0, 0, 0, 0, 0)

@@ -77,6 +77,7 @@ class Tree:
             queue += self._enter(directory, runs, first)
             first += len(found)
         self._keep(names)
+        self._text = ""
         if not self._linked:
             self.child.extend(range(layout.ROOT + 1, layout.ROOT + 1 + first))
 

@@ -119,12 +119,13 @@ def entries(source: Source, found: directory.Directory) -> Iterator[Entry]:
     position = found.start
     while found.end - position >= _HEADER:
         buffer = source.pread(min(_WINDOW, found.end - position), position)
-        size = 0
-        for entry, size in _each(buffer, 0):  # noqa: B007
+        end = 0
+        for entry, following in _each(buffer, 0):
             yield entry
-        if not size:
+            end = following
+        if not end:
             return
-        position += size
+        position += end
 
 
 def _unmarked_names(source: Source, found: directory.Directory) -> Iterator[bytes]:
