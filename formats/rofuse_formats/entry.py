@@ -28,6 +28,7 @@ Where a member's bytes are is its ``data`` word, an unsigned 64-bit integer:
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -65,9 +66,26 @@ class PackedMember(NamedTuple):
     flags: int
 
 
-PackedRow: TypeAlias = tuple[bytes, int, int, int, int, int, int, int, int, int]
-"""path, mode, owner, size and mtime (whole seconds) as ``Builder.add`` has them; then a PackedMember. Of what is no
-regular file, ``at`` is the ``data`` word, and what follows it counts for nothing."""
+class PackedColumns(NamedTuple):
+    """Many members, column by column: of each path, mode, owner, size and mtime (whole seconds) as ``Builder.add`` has
+    them; then its PackedMember. Of what is no regular file, ``at`` is the ``data`` word, and what follows it counts for
+    nothing."""
+
+    paths: list[bytes]
+    modes: array[int]
+    """Of the type code "H"; those behind them of "I", "Q" and "q"."""
+    owners: array[int]
+    sizes: array[int]
+    mtimes: array[int]
+    members: tuple[array[int], ...]
+    """Columns of PackedMember: of "Q", "Q", "I", "H" and "H"."""
+
+    def part(self, start: int, stop: int) -> PackedColumns:
+        """The members [start, stop)."""
+        rows = slice(start, stop)
+        paths, modes, owners, sizes, mtimes, members = self
+        columns = (column[rows] for column in members)
+        return PackedColumns(paths[rows], modes[rows], owners[rows], sizes[rows], mtimes[rows], (*columns,))
 
 
 class Time(NamedTuple):
@@ -134,7 +152,7 @@ class Builder(Protocol):
         (the builder has noted why). This is the hot call: nothing is optional and nothing is by name."""
         ...
 
-    def add_packed(self, rows: Sequence[PackedRow], /) -> None:
+    def add_packed(self, members: PackedColumns, /) -> None:
         """``add`` and ``packed`` for many regular files, directories and symlinks, in archive order: the hot call of
         formats whose members are compressed by themselves, where no other ``add`` came in between."""
         ...

@@ -26,7 +26,7 @@ from rofuse_formats.entry import (
     CarryingFormat,
     Extent,
     Format,
-    PackedRow,
+    PackedColumns,
     Part,
     RandomFormat,
     Reader,
@@ -145,7 +145,7 @@ class _Screen:
     def packed(self, at: int, packed: int, crc: int, method: int, flags: int, /) -> int:
         raise UnsupportedError("holds an archive whose members are compressed by themselves; --raw shows it")
 
-    def add_packed(self, rows: Sequence[PackedRow], /) -> None:
+    def add_packed(self, members: PackedColumns, /) -> None:
         self.packed(0, 0, 0, 0, 0)
 
     def add(

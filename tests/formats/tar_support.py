@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rofuse_formats.archives.tar import FORMAT
-from rofuse_formats.entry import Extent, PackedRow, ScanOptions, Time
+from rofuse_formats.entry import Extent, PackedColumns, ScanOptions, Time
 from rofuse_formats.limits import Limits
 
 END = bytes(1024)
@@ -104,7 +104,7 @@ class Recorder:
         assert "\n" not in message
         self.warnings.append(message)
 
-    def add_packed(self, rows: Sequence[PackedRow], /) -> None:
+    def add_packed(self, members: PackedColumns, /) -> None:
         raise AssertionError("members of tar are not packed")
 
     def encrypted(self, files: int, /) -> None:

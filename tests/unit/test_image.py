@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import stat
+from array import array
+from typing import TypeAlias
+from unittest import mock
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rofuse_formats.entry import Extent, PackedRow, Time
+from rofuse_formats.entry import Extent, PackedColumns, Time
 from rofuse_formats.errors import DamagedError, IndexDamagedError, LimitError
+from rofuse_formats.image import batch
 from rofuse_formats.image.builder import ImageBuilder
 from rofuse_formats.image.dump import dump, load
 from rofuse_formats.image.reader import Image
@@ -302,14 +306,16 @@ rows = st.lists(
 )
 
 
-@given(rows, rows, st.booleans())
-@example([], [(b"a/x", FILE, 0, 5, 0), (b"b", FILE, 0, 5, 0), (b"a", DIRECTORY, 0, 0, 0)], False)
-@example([], [(b"a", DIRECTORY, 0, 0, 0), (b"b", FILE, 0, 5, 0), (b"a", DIRECTORY, 1, 0, 0)], False)
-@example([(b"a/x", FILE, 0, 5, 0)], [(b"b", FILE, 0, 5, 0), (b"a", DIRECTORY, 1, 0, 0)], False)
+@given(rows, rows, st.booleans(), st.sampled_from([0, 0, 2, 8]))
+@example([], [(b"a/x", FILE, 0, 5, 0), (b"b", FILE, 0, 5, 0), (b"a", DIRECTORY, 0, 0, 0)], False, 0)
+@example([], [(b"a", DIRECTORY, 0, 0, 0), (b"b", FILE, 0, 5, 0), (b"a", DIRECTORY, 1, 0, 0)], False, 0)
+@example([(b"a/x", FILE, 0, 5, 0)], [(b"b", FILE, 0, 5, 0), (b"a", DIRECTORY, 1, 0, 0)], False, 0)
+@example([], [(b"a/b/a", DIRECTORY, 0, 0, 0), (b"a/b/a", FILE, 0, 5, 0)], False, 0)
 def test_many_members_told_at_once_are_those_told_one_by_one(
     before: list[tuple[bytes, int, int, int, int]],
     told: list[tuple[bytes, int, int, int, int]],
     in_order: bool,
+    few: int,
 ) -> None:
     by_row, at_once = ImageBuilder(), ImageBuilder()
     if in_order:
@@ -324,9 +330,19 @@ def test_many_members_told_at_once_are_those_told_one_by_one(
             add_row(builder, path, mode, *numbers)
     for path, mode, *numbers in told:
         add_row(by_row, path, mode, *numbers)
-    at_once.add_packed([row_of(at_once, *row) for row in told])
+    with mock.patch.object(batch, "_FEW", few):
+        at_once.add_packed(columns_of([row_of(at_once, *row) for row in told]))
     assert image_of(at_once).buffer == image_of(by_row).buffer
     assert at_once.report.to_json() == by_row.report.to_json()
+
+
+PackedRow: TypeAlias = tuple[bytes, int, int, int, int, int, int, int, int, int]
+
+
+def columns_of(rows: list[PackedRow]) -> PackedColumns:
+    paths, *columns = zip(*rows, strict=True) if rows else [()] * 10
+    modes, owners, sizes, mtimes, *members = map(array, "HIQqQQIHH", columns)
+    return PackedColumns([*paths], modes, owners, sizes, mtimes, (*members,))
 
 
 def row_of(builder: ImageBuilder, path: bytes, mode: int, owner: int, size: int, mtime: int) -> PackedRow:

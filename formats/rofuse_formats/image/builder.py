@@ -23,7 +23,8 @@ import stat
 from array import array
 from collections.abc import Iterable, Sequence
 
-from rofuse_formats.entry import Extent, PackedRow, Time
+from rofuse_formats import lanes
+from rofuse_formats.entry import Extent, PackedColumns, Time
 from rofuse_formats.errors import LimitError
 from rofuse_formats.image import batch, layout
 from rofuse_formats.image.columns import Piece, columns
@@ -39,7 +40,11 @@ _EPOCH = Time(0)
 _PAST, _FUTURE = -(1 << 61), (1 << 61) - 1  # seconds are kept within these
 
 ROOT_DIRECTORY = 0
-_NO_NAMES = frozenset((b"", b".", b".."))
+_NO_NAMES = (b"//", b"/./", b"/../", b"\0")  # among names between slashes
+_TOPS_OF_SIZES = bytes(range(1 << 6))  # the upper bytes of sizes below 1 << 62
+_TOPS_OF_TIMES = bytes(
+    (*range(1 << 5), *range(0x100 - (1 << 5), 0x100))
+)  # and of seconds from _PAST to _FUTURE
 HARDLINK_MODE = 0  # no type bits: a record whose inode is another record's
 _TYPES = {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK}
 
@@ -55,8 +60,8 @@ class ImageBuilder:
         self.report = Report()
         # records, by number
         self.directory = array("I")  # number of the directory it lies in
-        self.name_at = array("Q", [0])  # bounds in names
-        self.names = bytearray()
+        self.name_at = array("Q", [0])  # bounds in all names together
+        self.names = bytearray()  # with a slash behind each, which no name has: many are told apart in one go
         self.mode, self.owners = array("H"), array("I")
         self.size, self.mtime, self.mtime_ns = array("Q"), array("q"), array("I")
         self.data = array("Q")
@@ -136,12 +141,8 @@ class ImageBuilder:
             return self._add_checked(path, directory, name, (mode, owner, size, mtime, mtime_ns, data))
         return self._record(directory, name, mode, owner, size, mtime, mtime_ns, data)
 
-    def add_packed(self, rows: Sequence[PackedRow], /) -> None:
-        if not rows or batch.add(self, rows):
-            return
-        for path, mode, owner, size, mtime, *member in rows:
-            data = self.packed(*member) if stat.S_ISREG(mode) else member[0]
-            self.add(path, mode, owner, size, mtime, 0, data)
+    def add_packed(self, members: PackedColumns, /) -> None:
+        batch.add(self, members)
 
     def hardlink(self, path: bytes, target: bytes, /) -> None:
         record = self.add(path, stat.S_IFREG, 0, 0, 0, 0, 0)
@@ -200,21 +201,25 @@ class ImageBuilder:
             len(path) <= self.limits.max_path for path in directories
         )
 
+    def demand_room(self, rows: int) -> None:
+        """Raises LimitError where so many records cannot be added."""
+        if len(self.mode) + rows > self.limits.max_entries:
+            raise LimitError(f"more than {self.limits.max_entries} entries (raise it with --max-entries)")
+
     def is_target(self, row: int) -> bool:
         """Whether what ``text`` kept can be a symlink's target."""
         target = self.string(row)
         return 0 < len(target) <= TARGET_MAX and b"\0" not in target
 
     @staticmethod
-    def are_plain(names: Sequence[bytes], sizes: Sequence[int], mtimes: Sequence[int]) -> bool:
-        """Whether names (one at least) need nothing done to them, and the numbers are in their bounds."""
+    def are_plain(names: bytes, longest: int, sizes: array[int], mtimes: array[int]) -> bool:
+        """Whether names, a slash behind each, need nothing done to them, and the numbers are in their bounds."""
+        framed = b"/" + names
         return (
-            len(max(names, key=len)) <= NAME_MAX
-            and _NO_NAMES.isdisjoint(names)
-            and b"\0" not in b"".join(names)
-            and not max(sizes) >> 62
-            and min(mtimes) >= _PAST
-            and max(mtimes) <= _FUTURE
+            longest <= NAME_MAX
+            and not any(name in framed for name in _NO_NAMES)
+            and not lanes.top_bytes(sizes).translate(None, _TOPS_OF_SIZES)
+            and not lanes.top_bytes(mtimes).translate(None, _TOPS_OF_TIMES)
         )
 
     # -- records and directories -----------------------------------------------------------------------------
@@ -231,10 +236,11 @@ class ImageBuilder:
         data: int,
     ) -> int:
         if len(self.mode) >= self.limits.max_entries:
-            raise LimitError(f"more than {self.limits.max_entries} entries (raise it with --max-entries)")
+            self.demand_room(1)
         self.directory.append(directory)
         self.names += name
-        self.name_at.append(len(self.names))
+        self.names += b"/"
+        self.name_at.append(self.name_at[-1] + len(name))
         self.mode.append(mode)
         self.owners.append(owner)
         self.size.append(size)
@@ -359,7 +365,8 @@ class ImageBuilder:
         return row
 
     def record_name(self, record: int) -> bytes:
-        return bytes(self.names[self.name_at[record] : self.name_at[record + 1]])
+        start, stop = self.name_at[record], self.name_at[record + 1]
+        return bytes(self.names[record + start : record + stop])
 
     def find_directory(self, head: bytes) -> int:
         """Number of a directory by path, -1 where there is none. For link targets, which make no directories."""
@@ -380,6 +387,6 @@ class ImageBuilder:
 
     def finish(self) -> list[Piece]:
         """The image, in pieces to be written one after the other. The builder is spent."""
-        if len(self.names) > layout.HEAP_MAX:
+        if self.name_at[-1] > layout.HEAP_MAX:
             raise LimitError("more than 4 GiB of names: too many to index")
         return columns(self, Tree(self))

@@ -6,14 +6,18 @@ only lost records used is left out, and the bytes follow from the tree alone.
 
 from __future__ import annotations
 
+import re
 import stat
 import sys
 from array import array
-from operator import itemgetter
+from itertools import compress
+from operator import or_
 from typing import TYPE_CHECKING, TypeAlias
 
+from rofuse_formats import lanes
 from rofuse_formats.errors import LimitError
 from rofuse_formats.image import layout
+from rofuse_formats.image.runs import Runs
 
 if TYPE_CHECKING:
     from rofuse_formats.image.builder import ImageBuilder
@@ -21,9 +25,11 @@ if TYPE_CHECKING:
 
 Piece: TypeAlias = "bytes | bytearray | array[int]"  # array takes no parameter before Python 3.12
 
-_PIECES = layout.DATA_PIECES << layout.DATA_SHIFT
-_MEMBER = layout.DATA_MEMBER << layout.DATA_SHIFT
-_CHUNK = 1 << 14
+_MEMBER = layout.DATA_MEMBER << layout.DATA_SHIFT - 32  # the upper half of data words
+_NOT_REGULAR = bytes(not stat.S_ISREG(byte << 8) for byte in range(256))  # by the top byte of a mode
+_KINDS = bytes(byte >> layout.DATA_SHIFT % 8 for byte in range(256))  # by the top byte of a word
+_IN_PIECES = re.compile(bytes((layout.DATA_PIECES,)))
+_OF_MEMBERS = re.compile(bytes((layout.DATA_MEMBER,)) + b"+")
 _DEVICES = (stat.S_IFCHR, stat.S_IFBLK)
 
 
@@ -61,17 +67,20 @@ class _Columns:
         return [piece for piece in found if len(piece)]
 
     def _inodes(self) -> None:
-        builder, record = self.builder, self.tree.record
+        builder, records = self.builder, self.tree.records
         for name in ("mode", "size", "mtime", "mtime_ns", "data"):
-            self.column[name] = _gathered(getattr(builder, name), record)
+            self.column[name] = records.gathered(getattr(builder, name))
         self.column["nlink"], self.column["parent"] = self.tree.nlink, self.tree.parent
 
     def _owners(self) -> None:
         """Owners in the order of their first inode."""
         owners = list(self.builder.owner_numbers)
-        used = _gathered(self.builder.owners, self.tree.record)
+        used = self.tree.records.gathered(self.builder.owners)
         number = {old: new for new, old in enumerate(dict.fromkeys(used))}
-        self.column["owner"] = array("I", map(number.__getitem__, used))
+        if len(number) > 1:
+            self.column["owner"].extend(map(number.__getitem__, used))
+        else:
+            self.column["owner"].frombytes(bytes(len(used) * used.itemsize))
         for old in number:
             uid, gid, uname, gname = owners[old]
             self.column["uid"].append(uid)
@@ -82,21 +91,31 @@ class _Columns:
     def _data(self) -> None:
         """Data words, and the sizes that follow from them."""
         modes, sizes, words = self.column["mode"], self.column["size"], self.column["data"]
-        regular = {mode for mode in set(modes) if stat.S_ISREG(mode)}
-        packed = regular | {mode for mode in set(modes) if stat.S_ISLNK(mode)}
-        members, others = array("Q"), list[int]()
-        for row, (mode, size, word) in enumerate(zip(modes, sizes, words, strict=True)):
-            if word >= _MEMBER and size and mode in packed:
-                words[row] = _MEMBER + len(members)
-                members.append(word - _MEMBER)
-            elif not size or mode not in regular:
-                others.append(row)
-            elif word >= _PIECES:
-                words[row] = self._pieces(word)
+        links = {mode for mode in set(modes) if stat.S_ISLNK(mode)}
+        is_other = map(or_, lanes.zeros(sizes), lanes.top_bytes(modes).translate(_NOT_REGULAR))
+        others = list(compress(range(len(words)), is_other))
+        kinds = bytearray(lanes.top_bytes(words).translate(_KINDS))  # of each word
         for row in others:
-            words[row], sizes[row] = self._without_bytes(modes[row], words[row])
+            if not (kinds[row] == layout.DATA_MEMBER and sizes[row] and modes[row] in links):
+                words[row], sizes[row] = self._without_bytes(modes[row], words[row])
+                kinds[row] = layout.DATA_OFFSET
+        for found in _IN_PIECES.finditer(kinds):
+            words[found.start()] = self._pieces(words[found.start()])
+        self._members(kinds)
+
+    def _members(self, kinds: bytearray) -> None:
+        """The members that words of that kind lead to, in their order, which is what the words then say."""
+        words, numbers = self.column["data"], lanes.low_halves("I", self.column["data"])
+        members, number = array("I"), 0
+        in_order = lanes.widened("Q", array("I", range(kinds.count(layout.DATA_MEMBER))), _MEMBER)
+        for found in _OF_MEMBERS.finditer(kinds):
+            start, stop = found.span()
+            members += numbers[start:stop]
+            words[start:stop] = in_order[number : number + stop - start]
+            number += stop - start
+        rows = Runs.of(members)
         for name, values in self.builder.member_rows.items():
-            self.column[name] = _gathered(values, members)
+            self.column[name] = rows.gathered(values)
 
     def _without_bytes(self, mode: int, word: int) -> tuple[int, int]:
         """Data word and size of what is no file, or an empty one."""
@@ -123,7 +142,7 @@ class _Columns:
         if not kept:
             return
         string = self.builder.string
-        for node, record in enumerate(self.tree.record, layout.ROOT):
+        for node, record in enumerate(self.tree.records, layout.ROOT):
             for name, value in kept.get(record, ()):
                 self.column["xattr_node"].append(node)
                 self.column["xattr_name"].append(self._string(string(name)))
@@ -136,7 +155,7 @@ class _Columns:
         row_of = array("I", bytes(4 * len(self.builder.mode)))  # 1 + the last row of each record; 0: none
         for row, record in enumerate(told["record"], 1):
             row_of[record] = row
-        pairs = ((node, row_of[record] - 1) for node, record in enumerate(self.tree.record, layout.ROOT))
+        pairs = ((node, row_of[record] - 1) for node, record in enumerate(self.tree.records, layout.ROOT))
         found = [(node, row) for node, row in pairs if row >= 0 and told["has"][row]]
         rows = [row for _node, row in found]
         self.column["time_node"].extend(node for node, _row in found)
@@ -158,12 +177,3 @@ class _Columns:
         if row is None:
             row = self._small[data] = self._text(data)
         return row
-
-
-def _gathered(values: array[int], rows: array[int]) -> array[int]:
-    """The values in these rows. In chunks: their numbers are objects for a while."""
-    found = array(values.typecode)
-    for start in range(0, len(rows), _CHUNK):
-        chunk = rows[start : start + _CHUNK]
-        found.extend(array(values.typecode, itemgetter(*chunk, chunk[0])(values)[:-1]))
-    return found

@@ -10,7 +10,8 @@ Rules
 from __future__ import annotations
 
 import stat
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,16 +26,16 @@ Place = tuple[int, bytes]
 
 class HardLinks:
     """``target_of``: for each good link's record the record whose inode it names. ``dropped``: the other links'
-    records, each with the reason. ``by_directory``: record numbers sorted by (directory, number)."""
+    records, each with the reason. ``records_of``: the records of a directory, ascending."""
 
-    def __init__(self, builder: ImageBuilder, by_directory: list[int]) -> None:
+    def __init__(self, builder: ImageBuilder, records_of: Callable[[int], Iterable[int]]) -> None:
         self._builder = builder
         self.target_of: dict[int, int] = {}
         self.dropped: dict[int, str] = {}
         if not builder.hardlinks:
             return
         places = {record: self._place(target) for record, target in builder.hardlinks}
-        claims = self._claims({place for place in places.values() if place is not None}, by_directory)
+        claims = self._claims({place for place in places.values() if place is not None}, records_of)
         for record in places:
             self._settle(record, places, claims)
 
@@ -45,14 +46,13 @@ class HardLinks:
         directory = self._builder.find_directory(b"/".join(parts[:-1]))
         return None if directory < 0 else (directory, parts[-1])
 
-    def _claims(self, wanted: set[Place], by_directory: list[int]) -> dict[Place, list[int]]:
+    def _claims(
+        self, wanted: set[Place], records_of: Callable[[int], Iterable[int]]
+    ) -> dict[Place, list[int]]:
         """The records that claim each of the wanted places, ascending."""
         claims: dict[Place, list[int]] = {place: [] for place in wanted}
-        key = self._builder.directory.__getitem__
         for directory in {directory for directory, _name in wanted}:
-            first = bisect_left(by_directory, directory, key=key)
-            last = bisect_right(by_directory, directory, key=key)
-            for record in by_directory[first:last]:
+            for record in records_of(directory):
                 found = claims.get((directory, self._builder.record_name(record)))
                 if found is not None:
                     found.append(record)
