@@ -15,7 +15,7 @@ import pytest
 
 import rofuse_formats
 from rofuse_formats import Archive, ScanOptions, Settings
-from rofuse_formats.directory import paths, scanning
+from rofuse_formats.directory import attributes, paths, scanning
 from rofuse_formats.errors import ChangedError, LimitError, SourceError
 from rofuse_formats.limits import Limits
 from tests.archive_tree import tree_of
@@ -78,6 +78,17 @@ def test_the_laws_of_archives_hold(law: Callable[[Path], None], odd: Path) -> No
 def test_owners_have_their_names(odd: Path) -> None:
     image = opened(odd).image
     assert image.owner_names(image.owner[0])[0] == os.fsencode(pwd.getpwuid(odd.stat().st_uid).pw_name)
+
+
+def test_attributes_are_the_same_however_they_are_asked_for(
+    odd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = opened(odd)
+    monkeypatch.setattr(attributes, "_listxattrat", lambda: None)
+    image = opened(odd).image
+    assert bytes(image.buffer) == bytes(asked.image.buffer)
+    assert (b"user.odd", b"1\0\xff") in image.xattrs(image.resolve(b"a"))
+    assert (b"user.directory", b"") in image.xattrs(image.resolve(b"d"))
 
 
 def test_holes_are_known(odd: Path) -> None:
@@ -194,6 +205,7 @@ def test_what_vanishes_meanwhile_is_no_failure(what: str, odd: Path, monkeypatch
         return real(*words, **more)
 
     monkeypatch.setattr(os, what, vanishing)
+    monkeypatch.setattr(attributes, "_listxattrat", lambda: None)
     archive = opened(odd)
     monkeypatch.undo()
     assert calls[0] >= 3
