@@ -16,12 +16,15 @@ import pytest
 import rofuse_formats
 from rofuse_formats import Archive, ScanOptions, Settings
 from rofuse_formats.directory import attributes, paths, scanning
+from rofuse_formats.directory.in_order import FilesInOrder
 from rofuse_formats.errors import ChangedError, LimitError, SourceError
 from rofuse_formats.limits import Limits
 from tests.archive_tree import tree_of
 from tests.formats import test_conformance as conformance
 from tests.formats.directory_support import odd_tree
 from tests.trees import difference, snapshot, with_directory_links
+
+PATHS = (b"a", b"d/b", b"d/e/c")
 
 
 @pytest.fixture(scope="module")
@@ -281,6 +284,23 @@ def test_a_pipe_in_the_place_of_a_file_keeps_nobody_waiting(tree: Path) -> None:
     os.mkfifo(tree / "a")
     with pytest.raises(ChangedError, match="no longer a file"):
         content(archive, "a")
+
+
+def test_what_has_changed_is_not_given_out_in_order_either(tree: Path, tmp_path: Path) -> None:
+    (tree / "link").hardlink_to(tree / "d" / "b")
+    archive = opened(tree)
+    assert archive.files is not None
+    reading, nodes = FilesInOrder(archive.files), {name: archive.image.resolve(name) for name in PATHS}
+    assert [reading.read(nodes[name], 0, 3) for name in PATHS] == [b"one", b"two", b"\0\1\2"]
+    (tree / "a").unlink()
+    (tree / "a").symlink_to("link")
+    (tree / "d" / "b").write_text("TWO")
+    (tree / "d" / "e" / "c").unlink()
+    os.mkfifo(tree / "d" / "e" / "c")
+    for name in PATHS:
+        with pytest.raises(ChangedError):
+            reading.read(nodes[name], 0, 3)
+            FilesInOrder(archive.files).read(nodes[name], 0, 3)  # the last one is still open, and what it was
 
 
 def test_follow_reads_what_is_there_now(tree: Path) -> None:
