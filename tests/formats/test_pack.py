@@ -19,7 +19,7 @@ from rofuse_formats.archives.pack import superblock
 from rofuse_formats.archives.pack.superblock import Superblock
 from rofuse_formats.errors import DamagedError, FormatError, UnknownFormatError, UnsupportedError
 from rofuse_formats.image.dump import dump
-from rofuse_formats.packing import Options
+from rofuse_formats.packing import Options, known
 from rofuse_formats.packing.comparing import compare
 from rofuse_formats.source import FileSource
 from rofuse_formats.verify import verify
@@ -65,6 +65,23 @@ def test_what_is_there_twice_is_stored_once(pack: Path) -> None:
     assert extents(archive, b"copies/part")[:2] == [first, second]
     stored = sum(len(data) for data in files().values())
     assert archive.stream.size < stored
+
+
+def test_chunks_of_one_checksum_that_differ_are_kept_apart(
+    folder: Path, tar: Path, pack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known, "checksum", len)
+    path, _ = packed(tar, folder / "alike.rpack")
+    assert content(opened(path)) == files()
+    assert opened(path).stream.size > opened(pack).stream.size
+
+
+def test_what_is_remembered_has_an_end(folder: Path, tar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known, "REMEMBERED", 1)
+    again = folder / "few.tar.gz"
+    again.write_bytes(gzip.compress(tar.read_bytes()))
+    for source in tar, again:
+        assert content(opened(packed(source, folder / "few.rpack")[0])) == files()
 
 
 def test_zeros_are_holes(pack: Path) -> None:

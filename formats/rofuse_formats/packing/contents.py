@@ -18,9 +18,11 @@ from itertools import compress
 from typing import TYPE_CHECKING
 
 from rofuse_formats.copying import Copier
+from rofuse_formats.directory.files import DirectoryFiles
 from rofuse_formats.directory.in_order import FilesInOrder
 from rofuse_formats.errors import DamagedError, FormatError
 from rofuse_formats.image import layout
+from rofuse_formats.streams import StoredStream
 
 if TYPE_CHECKING:
     from rofuse_formats.archive import Archive
@@ -30,10 +32,16 @@ _SOME_ZEROS = bytes(64)
 
 
 class Contents:
-    """``total``: bytes of all files; ``sizes``: how many chunks there are of each size."""
+    """``total``: bytes of all files; ``sizes``: how many chunks there are of each size; ``is_quick``: whether bytes can
+    be read again, in any order, without being decoded."""
 
     def __init__(self, archive: Archive, block_size: int) -> None:
         self._archive, self._image, self._block_size = archive, archive.image, block_size
+        self.is_quick = (
+            not archive.codecs
+            and not archive.image.has_members
+            and isinstance(archive.stream, StoredStream | DirectoryFiles)
+        )
         self._zeros = bytes(block_size)
         self._copier = Copier()
         files = archive.files
