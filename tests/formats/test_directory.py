@@ -15,13 +15,16 @@ import pytest
 
 import rofuse_formats
 from rofuse_formats import Archive, ScanOptions, Settings
-from rofuse_formats.directory import paths, scanning
+from rofuse_formats.directory import attributes, paths, scanning
+from rofuse_formats.directory.in_order import FilesInOrder
 from rofuse_formats.errors import ChangedError, LimitError, SourceError
 from rofuse_formats.limits import Limits
 from tests.archive_tree import tree_of
 from tests.formats import test_conformance as conformance
 from tests.formats.directory_support import odd_tree
 from tests.trees import difference, snapshot, with_directory_links
+
+PATHS = (b"a", b"d/b", b"d/e/c")
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +81,17 @@ def test_the_laws_of_archives_hold(law: Callable[[Path], None], odd: Path) -> No
 def test_owners_have_their_names(odd: Path) -> None:
     image = opened(odd).image
     assert image.owner_names(image.owner[0])[0] == os.fsencode(pwd.getpwuid(odd.stat().st_uid).pw_name)
+
+
+def test_attributes_are_the_same_however_they_are_asked_for(
+    odd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = opened(odd)
+    monkeypatch.setattr(attributes, "_listxattrat", lambda: None)
+    image = opened(odd).image
+    assert bytes(image.buffer) == bytes(asked.image.buffer)
+    assert (b"user.odd", b"1\0\xff") in image.xattrs(image.resolve(b"a"))
+    assert (b"user.directory", b"") in image.xattrs(image.resolve(b"d"))
 
 
 def test_holes_are_known(odd: Path) -> None:
@@ -194,6 +208,7 @@ def test_what_vanishes_meanwhile_is_no_failure(what: str, odd: Path, monkeypatch
         return real(*words, **more)
 
     monkeypatch.setattr(os, what, vanishing)
+    monkeypatch.setattr(attributes, "_listxattrat", lambda: None)
     archive = opened(odd)
     monkeypatch.undo()
     assert calls[0] >= 3
@@ -269,6 +284,23 @@ def test_a_pipe_in_the_place_of_a_file_keeps_nobody_waiting(tree: Path) -> None:
     os.mkfifo(tree / "a")
     with pytest.raises(ChangedError, match="no longer a file"):
         content(archive, "a")
+
+
+def test_what_has_changed_is_not_given_out_in_order_either(tree: Path, tmp_path: Path) -> None:
+    (tree / "link").hardlink_to(tree / "d" / "b")
+    archive = opened(tree)
+    assert archive.files is not None
+    reading, nodes = FilesInOrder(archive.files), {name: archive.image.resolve(name) for name in PATHS}
+    assert [reading.read(nodes[name], 0, 3) for name in PATHS] == [b"one", b"two", b"\0\1\2"]
+    (tree / "a").unlink()
+    (tree / "a").symlink_to("link")
+    (tree / "d" / "b").write_text("TWO")
+    (tree / "d" / "e" / "c").unlink()
+    os.mkfifo(tree / "d" / "e" / "c")
+    for name in PATHS:
+        with pytest.raises(ChangedError):
+            reading.read(nodes[name], 0, 3)
+            FilesInOrder(archive.files).read(nodes[name], 0, 3)  # the last one is still open, and what it was
 
 
 def test_follow_reads_what_is_there_now(tree: Path) -> None:

@@ -7,9 +7,11 @@ import hashlib
 import os
 import random
 import stat
+import time
 from pathlib import Path
 
 import pytest
+import zstandard
 
 import rofuse_formats
 from rofuse_formats import Archive, cache
@@ -17,7 +19,7 @@ from rofuse_formats.archives.pack import superblock
 from rofuse_formats.archives.pack.superblock import Superblock
 from rofuse_formats.errors import DamagedError, FormatError, UnknownFormatError, UnsupportedError
 from rofuse_formats.image.dump import dump
-from rofuse_formats.packing import Options
+from rofuse_formats.packing import Options, known
 from rofuse_formats.packing.comparing import compare
 from rofuse_formats.source import FileSource
 from rofuse_formats.verify import verify
@@ -63,6 +65,23 @@ def test_what_is_there_twice_is_stored_once(pack: Path) -> None:
     assert extents(archive, b"copies/part")[:2] == [first, second]
     stored = sum(len(data) for data in files().values())
     assert archive.stream.size < stored
+
+
+def test_chunks_of_one_checksum_that_differ_are_kept_apart(
+    folder: Path, tar: Path, pack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known, "checksum", len)
+    path, _ = packed(tar, folder / "alike.rpack")
+    assert content(opened(path)) == files()
+    assert opened(path).stream.size > opened(pack).stream.size
+
+
+def test_what_is_remembered_has_an_end(folder: Path, tar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known, "REMEMBERED", 1)
+    again = folder / "few.tar.gz"
+    again.write_bytes(gzip.compress(tar.read_bytes()))
+    for source in tar, again:
+        assert content(opened(packed(source, folder / "few.rpack")[0])) == files()
 
 
 def test_zeros_are_holes(pack: Path) -> None:
@@ -115,6 +134,29 @@ def test_the_same_tree_gives_the_same_bytes(folder: Path, jobs: int, dictionary:
         for source, number in ((one, 1), (other, jobs), (again, jobs))
     }
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("dictionary", [False, True])
+def test_blocks_are_the_same_by_the_batch_and_one_by_one(
+    folder: Path, tar: Path, dictionary: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = packed(tar, folder / "batches.rpack", dictionary=dictionary)[0].read_bytes()
+    monkeypatch.setattr(zstandard, "backend_features", set())  # as other makes of the library have it
+    assert packed(tar, folder / "single.rpack", dictionary=dictionary)[0].read_bytes() == batches
+
+
+def test_the_next_blocks_are_decoded_while_one_is_read(pack: Path) -> None:
+    archive = opened(pack)
+    nodes = [archive.image.resolve(b"many/%03d" % number) for number in range(60)]
+    in_order = sorted(nodes, key=lambda node: archive.image.data[node - 1])
+    first, last = in_order[0], in_order[-1]
+    assert not archive.is_at_hand(last, 0, 10)
+    for node in in_order[: len(in_order) // 2]:
+        archive.read(node, 0, 10)
+    deadline = time.monotonic() + 20
+    while not archive.is_at_hand(last, 0, 10) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert archive.is_at_hand(first, 0, 10) and archive.is_at_hand(last, 0, 10)
 
 
 def test_a_dictionary_makes_it_smaller(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -13,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.formats.directory_support import odd_tree
 from tests.formats.pack_support import files, tar_of
 from tests.mount.command import SECONDS, Rofuse, rofuse
-from tests.trees import difference, snapshot
+from tests.trees import difference, snapshot, with_directory_links
 
 __all__ = ["rofuse"]
 
@@ -46,6 +48,31 @@ def test_every_odd_thing_is_kept(rofuse: Rofuse, folder: Path, name: str) -> Non
     assert len(lines[0]) == len(lines[1])
     if " =" not in "\n".join(lines[0]):
         assert fields[0] == fields[1]
+
+
+@pytest.mark.skipif(shutil.which("tar") is None, reason="needs GNU tar")
+def test_a_directory_and_its_tar_give_one_pack_which_is_that_directory(
+    rofuse: Rofuse, folder: Path, mountpoint: Path
+) -> None:
+    tree, tar = odd_tree(folder), folder / "it.tar"
+    (tree / "sock").unlink()  # tar has no sockets
+    options = [
+        "-S",
+        "--format=posix",
+        "--pax-option=delete=atime,delete=ctime",
+        "--xattrs",
+        "--xattrs-include=*",
+    ]
+    subprocess.run(["tar", "-c", *options, "-f", tar, "-C", tree, "."], check=True)
+    packs = [folder / "one.rpack", folder / "two.rpack", folder / "three.rpack"]
+    for source, pack, jobs in zip((tree, tar, tree), packs, "213", strict=True):
+        assert rofuse("pack", "--jobs", jobs, source, pack).stderr == ""
+    assert len({pack.read_bytes() for pack in packs}) == 1
+    assert rofuse(packs[0], mountpoint).returncode == 0
+    assert difference(with_directory_links(snapshot(tree)), snapshot(mountpoint)) == []
+    with (mountpoint / "sparse").open("rb") as file:
+        assert os.pread(file.fileno(), 10, (1 << 20) - 5) == bytes(5) + b"xxxxx"
+        assert os.pread(file.fileno(), 10, (1 << 32) - 5) == b"\0\0end"
 
 
 def test_a_server_that_takes_over_reads_on(rofuse: Rofuse, folder: Path, mountpoint: Path) -> None:

@@ -19,7 +19,7 @@ import threading
 from collections import OrderedDict
 from errno import ELOOP, ENOENT, ENOTDIR, ENXIO, ESTALE, EXDEV
 
-from rofuse_formats.directory.paths import Folders, Place, open_below
+from rofuse_formats.directory.paths import Folders, Held, Place, open_below
 from rofuse_formats.directory.source import DirectorySource
 from rofuse_formats.directory.table import Table
 from rofuse_formats.errors import ChangedError, UnknownFormatError
@@ -30,7 +30,8 @@ from rofuse_formats.source import FileSource
 _NS = 1_000_000_000
 _MOST = 64  # files kept open
 _MAPPED = 1 << 17  # bytes from which on a file is mapped: below, that costs more than to copy it
-_ELSEWHERE = frozenset((ENOENT, ENOTDIR, ELOOP, ENXIO, EXDEV, ESTALE))
+ELSEWHERE = frozenset((ENOENT, ENOTDIR, ELOOP, ENXIO, EXDEV, ESTALE))
+"""What opening says of a file that is no longer where it was."""
 
 
 class DirectoryFiles:
@@ -46,6 +47,7 @@ class DirectoryFiles:
         self._open: OrderedDict[int, _OpenFile] = OrderedDict()
         self._lock = threading.Lock()
         self.size = self._table.start[-1] + self._length(image.inode_count)
+        self._has_all_times = len(image.time_node) == image.inode_count
 
     # -- one file, by its inode ------------------------------------------------------------------------------
 
@@ -56,7 +58,7 @@ class DirectoryFiles:
             folder = self._folders.get(place.parent)
             fd = open_below(folder.fd, place.name, cross=place.mountpoint)
         except OSError as error:
-            if error.errno in _ELSEWHERE:
+            if error.errno in ELSEWHERE:
                 raise ChangedError("it is no longer there") from error
             raise
         try:
@@ -83,7 +85,8 @@ class DirectoryFiles:
 
     def _change_time(self, node: int) -> int:
         """In nanoseconds; 0 where the index does not say it."""
-        row, (seconds, nanoseconds) = self._image.time_row(node), self._image.time_columns[1]
+        seconds, nanoseconds = self._image.time_columns[1]
+        row = node - 1 if self._has_all_times else self._image.time_row(node)
         return seconds[row] * _NS + nanoseconds[row] if row >= 0 else 0
 
     def changes(self, node: int, status: os.stat_result) -> list[str]:
@@ -109,6 +112,18 @@ class DirectoryFiles:
     def at_hand(self, node: int) -> FileSource:
         """As ``open``, and kept open, for it is read soon. With ``follow`` it is the one that lies there now."""
         return (self._put(node, _OpenFile(self.open(node))) if self.follow else self._file(node)).source
+
+    def place(self, node: int) -> tuple[int, bytes]:
+        """The directory that an inode lies in, and its name there: its first ones. Raises ChangedError."""
+        image, row = self._image, node - 2
+        if image.child[row] == node:  # unless what comes before it has more names than one
+            return image.parent[node - 1], image.name(row)
+        place = self._places.of(node)
+        return place.parent, place.name
+
+    def folder(self, node: int) -> Held:
+        """A directory, to open things in. Raises ChangedError, OSError."""
+        return self._folders.get(node)
 
     def was_mountpoint(self, node: int) -> bool:
         """Whether something was mounted on it when it was scanned: who opens what lies below it, enters what is mounted

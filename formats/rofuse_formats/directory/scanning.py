@@ -23,9 +23,10 @@ import re
 import stat
 from collections import deque
 from collections.abc import Callable, Iterator
-from errno import ENODATA, ENOENT, ENOTSUP, ENXIO, ESTALE
+from errno import ENODATA, ENOENT, ENXIO, ESTALE
 from typing import Protocol
 
+from rofuse_formats.directory.attributes import Attributes
 from rofuse_formats.directory.paths import ROOT, Folders, Place, open_below
 from rofuse_formats.directory.source import DirectorySource
 from rofuse_formats.directory.table import TableWriter
@@ -65,22 +66,26 @@ class Scanner:
     ) -> None:
         self.table = TableWriter()
         self._source, self._builder, self._tell, self._keeper = source, builder, tell, keeper
+        self._hidden = source.hidden
         self._device = source.status.st_dev if options.one_file_system else None
         self._mountpoints = _mountpoints_below(os.fsencode(source.path))
-        self._excluded = Globs(os.fsencode(pattern) for pattern in options.exclude)
+        self._excluded = (
+            Globs(os.fsencode(pattern) for pattern in options.exclude) if options.exclude else None
+        )
         self._places: dict[int, Place] = {}
         self._folders = Folders(source, self._places.__getitem__)
         self._queue: deque[tuple[int, bytes]] = deque()  # directories, and how the paths in them begin
         self._owners: dict[tuple[int, int], int] = {}
         self._first_names: dict[tuple[int, int], bytes] = {}  # of what has several
-        self._without_xattrs: set[int] = set()  # file systems
+        self._attributes = Attributes()
+        self._user_id = os.geteuid()
         self._extents = 0
         self._address = 0
 
     def run(self) -> bytes:
         """Scans all; returns the table. Raises SourceError, LimitError."""
         status = os.fstat(self._source.fd)
-        self._directory(b".", status, b"/proc/self/fd/%d/." % self._source.fd, mountpoint=False)
+        self._directory(self._source.fd, b".", b".", status, mountpoint=False)
         self._queue.append((ROOT, b""))
         while self._queue:
             node, prefix = self._queue.popleft()
@@ -112,9 +117,9 @@ class Scanner:
     def _entry(self, folder: int, parent: int, name: bytes, path: bytes) -> None:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
         kind = stat.S_IFMT(status.st_mode)
-        if self._excluded.match(path, kind == stat.S_IFDIR):
+        if self._excluded is not None and self._excluded.match(path, kind == stat.S_IFDIR):
             return
-        hidden = (status.st_dev, status.st_ino) == self._source.hidden
+        hidden = self._hidden is not None and (status.st_dev, status.st_ino) == self._hidden
         if kind == stat.S_IFDIR:
             self._enter(folder, parent, name, path, status, hidden)
         elif hidden:
@@ -131,14 +136,16 @@ class Scanner:
     ) -> None:
         """A directory, to be listed when its turn comes."""
         mountpoint = path in self._mountpoints
-        added = self._directory(path, status, _by_path(folder, name), mountpoint)
+        added = self._directory(folder, name, path, status, mountpoint)
         if added and not hidden and self._device in (None, status.st_dev):
             node = len(self.table.modes)
             self._places[node] = Place(parent, name, mountpoint)
             self._queue.append((node, path + b"/"))
 
-    def _directory(self, path: bytes, status: os.stat_result, by_path: bytes, mountpoint: bool) -> bool:
-        added = self._add(path, status, 0, 0, by_path)
+    def _directory(
+        self, folder: int, name: bytes, path: bytes, status: os.stat_result, mountpoint: bool
+    ) -> bool:
+        added = self._add(folder, name, path, status, 0, 0)
         if added:
             self.table.add(status.st_mode, self._address, status.st_ino, mountpoint)
         return added
@@ -147,7 +154,7 @@ class Scanner:
         kind, size, word = stat.S_IFMT(status.st_mode), 0, 0
         start = self._address
         if kind == stat.S_IFREG:
-            if not _is_readable(folder, name, status):
+            if self._user_id and not self._is_readable(folder, name, status):
                 self._builder.skipped(path, "cannot be read: Permission denied")
                 return
             if self._keeper is not None and status.st_size:
@@ -163,48 +170,38 @@ class Scanner:
             size, word = len(target), self._builder.text(target)
         elif kind in (stat.S_IFCHR, stat.S_IFBLK):
             word = status.st_rdev
-        if self._add(path, status, size, word, _by_path(folder, name)):
+        if self._add(folder, name, path, status, size, word):
             self.table.add(status.st_mode, start, status.st_ino, path in self._mountpoints)
             self._address = start + (size if kind == stat.S_IFREG else 0)
             if status.st_nlink > 1:
                 self._first_names[status.st_dev, status.st_ino] = path
 
-    def _add(self, path: bytes, status: os.stat_result, size: int, word: int, by_path: bytes) -> bool:
+    def _add(
+        self, folder: int, name: bytes, path: bytes, status: os.stat_result, size: int, word: int
+    ) -> bool:
         """Tells the builder; whether it took it."""
-        xattrs = self._xattrs(by_path, status.st_dev)
+        xattrs = self._attributes.of(folder, name, status.st_dev)
+        owner = self._owners.get((status.st_uid, status.st_gid))
+        if owner is None:
+            owner = self._owner(status.st_uid, status.st_gid)
         seconds, nanoseconds = divmod(status.st_mtime_ns, _NS)
-        owner = self._owner(status.st_uid, status.st_gid)
         member = self._builder.add(path, status.st_mode, owner, size, seconds, nanoseconds, word)
         if member < 0:
             return False
-        self._builder.times(member, ctime=Time(*divmod(status.st_ctime_ns, _NS)))
+        self._builder.times(member, None, Time(*divmod(status.st_ctime_ns, _NS)))
         if xattrs:
             self._builder.xattrs(member, xattrs)
         return True
 
     def _owner(self, uid: int, gid: int) -> int:
-        known = self._owners.get((uid, gid))
-        if known is None:
-            known = self._builder.owner(uid, gid, _user(uid), _group(gid))
-            self._owners[uid, gid] = known
+        """Of a new one."""
+        known = self._owners[uid, gid] = self._builder.owner(uid, gid, _user(uid), _group(gid))
         return known
 
-    def _xattrs(self, path: bytes, device: int) -> list[tuple[bytes, bytes]]:
-        if device in self._without_xattrs:
-            return []
-        try:
-            names = os.listxattr(path, follow_symlinks=False)
-        except OSError as error:
-            if error.errno == ENOTSUP:
-                self._without_xattrs.add(device)
-            return []  # what is gone, or may not be asked
-        found = []
-        for name in names:
-            try:
-                found.append((os.fsencode(name), os.getxattr(path, name, follow_symlinks=False)))
-            except OSError:
-                continue  # removed meanwhile, or one that only another user may read
-        return found
+    def _is_readable(self, folder: int, name: bytes, status: os.stat_result) -> bool:
+        if self._user_id == status.st_uid and status.st_mode & stat.S_IRUSR:
+            return True
+        return os.access(name, os.R_OK, dir_fd=folder, effective_ids=True)
 
     def _sparse(self, folder: int, name: bytes, path: bytes, start: int, size: int) -> int:
         """The data word of a file that may have holes."""
@@ -241,11 +238,6 @@ def _names(folder: int) -> list[bytes]:
         os.close(fd)
 
 
-def _by_path(folder: int, name: bytes) -> bytes:
-    """For calls that take no descriptor of a directory."""
-    return b"/proc/self/fd/%d/%s" % (folder, name)
-
-
 def _mountpoints_below(root: bytes) -> set[bytes]:
     """The paths, relative to ``root``, that something is mounted on, as far as the mount table tells (proc(5))."""
     below = root.rstrip(b"/") + b"/"
@@ -257,13 +249,6 @@ def _mountpoints_below(root: bytes) -> set[bytes]:
     except OSError:
         return set()
     return {path[len(below) :] for path in paths if path.startswith(below)} - {b""}
-
-
-def _is_readable(folder: int, name: bytes, status: os.stat_result) -> bool:
-    user = os.geteuid()
-    if user == 0 or (user == status.st_uid and status.st_mode & stat.S_IRUSR):
-        return True
-    return os.access(name, os.R_OK, dir_fd=folder, effective_ids=True)
 
 
 def _runs(fd: int, position: int, stop: int) -> Iterator[tuple[int, int]]:

@@ -11,7 +11,7 @@ comes last.
 Rules
 - The same tree gives the same pack, byte for byte: no clock, no chance, no order in which threads finish, and no
   difference between a directory and an archive of it. Where holes are, is told by the bytes alone.
-- Memory is bounded by the number of entries, and of chunks that are remembered (``blocks.REMEMBERED``).
+- Memory is bounded by the number of entries, and of chunks that are remembered (``known.REMEMBERED``).
 - Nothing is left out but what was excluded: what cannot be read ends the work.
 """
 
@@ -37,6 +37,7 @@ from rofuse_formats.packing.blocks import Blocks
 from rofuse_formats.packing.compressing import Compressing, best_of
 from rofuse_formats.packing.contents import Contents
 from rofuse_formats.packing.dictionary import trained
+from rofuse_formats.packing.known import KnownByDigest, KnownByReading
 from rofuse_formats.packing.output import Output
 from rofuse_formats.packing.tree import TreeCopy
 
@@ -99,17 +100,20 @@ def write_pack(archive: Archive, fd: int, options: Options, progress: Progress |
         dictionary = trained(contents, archive.image, in_order, options.level)
     output = Output(fd, SIZE)
     compressing = Compressing(output.write, options.level, dictionary, options.jobs)
-    blocks = Blocks(options.block_size, compressing.submit, contents.sizes)
+    again = Contents(archive, options.block_size)  # beside the one that reads ahead
+    known = KnownByReading(again.read) if again.is_quick else KnownByDigest()
+    blocks = Blocks(options.block_size, compressing.submit, contents.sizes, known)
     done = 0
     with compressing, Ahead(_chunks(tree, contents), _weight) as chunks:
-        for (record, size), of_file in groupby(chunks, itemgetter(0, 1)):
-            tree.tell(record, size, blocks.place((chunk for _record, _size, chunk in of_file), size))
+        for (node, record, size), of_file in groupby(chunks, itemgetter(0, 1, 2)):
+            tree.tell(record, size, blocks.place(node, map(itemgetter(3), of_file), size))
             done += size
             if progress is not None:
                 progress(done, contents.total)
         blocks.finish()
         compressing.finish()
     contents.close()
+    again.close()
     sections = _write_sections(output, tree.image(), compressing, dictionary, options)
     head = Superblock(
         options.block_size,
@@ -123,18 +127,18 @@ def write_pack(archive: Archive, fd: int, options: Options, progress: Progress |
     return head
 
 
-_Chunk = tuple[int, int, bytes | None]
-"""A file's record, its size, and one chunk of it."""
+_Chunk = tuple[int, int, int, bytes | None]
+"""A file's inode in its source, its record, its size, and one chunk of it."""
 
 
 def _chunks(tree: TreeCopy, contents: Contents) -> Iterator[_Chunk]:
     for node, record, size in tree.files():
         for chunk in contents.chunks(node):
-            yield record, size, chunk
+            yield node, record, size, chunk
 
 
 def _weight(chunk: _Chunk) -> int:
-    return len(chunk[2] or b"")
+    return len(chunk[3] or b"")
 
 
 def _write_sections(

@@ -4,22 +4,19 @@ Strategy
 What all files hold is one stream, cut into blocks. A chunk goes to the end of the stream, into the block that is being
 filled or, where it does not fit there, into the next one: it never lies in two. So files that are smaller than a block
 share it with their neighbours, the whole blocks of a large one are alone, and what follows its end begins with its
-rest. A chunk that was there before is found by its SHA-256 and leads to the earlier one: with that, a file that is
-another's copy takes nothing, and one that is so in part takes the other part.
+rest. A chunk that was there before (``known``) leads to the earlier one: with that, a file that is another's copy takes
+nothing, and one that is so in part takes the other part.
 
 Rules
 - A chunk is looked for only where another one of its size is known to be.
-- The digests of ``REMEMBERED`` chunks are kept; those after them are stored as if they were new.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from hashlib import sha256
 
 from rofuse_formats.entry import Extent
-
-REMEMBERED = 1 << 22
+from rofuse_formats.packing.known import Known
 
 
 class Blocks:
@@ -27,22 +24,23 @@ class Blocks:
     ``position``: bytes of the stream so far."""
 
     def __init__(
-        self, block_size: int, submit: Callable[[list[bytes]], None], sizes: Mapping[int, int]
+        self, block_size: int, submit: Callable[[list[bytes]], None], sizes: Mapping[int, int], known: Known
     ) -> None:
         self.position = 0
         self._block_size, self._submit, self._sizes = block_size, submit, sizes
         self._pieces: list[bytes] = []
         self._filled = 0
-        self._known: dict[bytes, int] = {}
+        self._known = known
 
-    def place(self, chunks: Iterable[bytes | None], size: int) -> list[Extent]:
-        """Stores a file of ``size`` bytes; returns where its bytes are. ``chunks``: None for a hole."""
+    def place(self, node: int, chunks: Iterable[bytes | None], size: int) -> list[Extent]:
+        """Stores a file of ``size`` bytes, inode ``node`` of the source; returns where its bytes are. ``chunks``: None
+        for a hole."""
         runs: list[Extent] = []
         logical = 0
         for chunk in chunks:
             length = min(self._block_size, size - logical)
             if chunk is not None:
-                offset = self._chunk(chunk)
+                offset = self._chunk(chunk, node, logical)
                 last = runs[-1] if runs else None
                 if last and (logical, offset) == (last.logical + last.length, last.offset + last.length):
                     runs[-1] = Extent(last.logical, last.length + length, last.offset)
@@ -56,19 +54,17 @@ class Blocks:
             self._submit(self._pieces)
             self._pieces, self._filled = [], 0
 
-    def _chunk(self, data: bytes) -> int:
+    def _chunk(self, data: bytes, node: int, logical: int) -> int:
         """Where in the stream it is."""
-        size, digest = len(data), None
-        if self._sizes.get(size, 0) > 1:
-            digest = sha256(data).digest()
-            known = self._known.get(digest)
-            if known is not None:
-                return known
+        size = len(data)
+        may_come_again = self._sizes.get(size, 0) > 1
+        if may_come_again and (known := self._known.find(data)) is not None:
+            return known
         if self._filled + size > self._block_size:
             self.finish()
         offset = self.position
-        if digest is not None and len(self._known) < REMEMBERED:
-            self._known[digest] = offset
+        if may_come_again:
+            self._known.add(offset, node, logical)
         self._pieces.append(data)
         self._filled += size
         self.position += size

@@ -18,8 +18,11 @@ from itertools import compress
 from typing import TYPE_CHECKING
 
 from rofuse_formats.copying import Copier
+from rofuse_formats.directory.files import DirectoryFiles
+from rofuse_formats.directory.in_order import FilesInOrder
 from rofuse_formats.errors import DamagedError, FormatError
 from rofuse_formats.image import layout
+from rofuse_formats.streams import StoredStream
 
 if TYPE_CHECKING:
     from rofuse_formats.archive import Archive
@@ -29,12 +32,20 @@ _SOME_ZEROS = bytes(64)
 
 
 class Contents:
-    """``total``: bytes of all files; ``sizes``: how many chunks there are of each size."""
+    """``total``: bytes of all files; ``sizes``: how many chunks there are of each size; ``is_quick``: whether bytes can
+    be read again, in any order, without being decoded."""
 
     def __init__(self, archive: Archive, block_size: int) -> None:
         self._archive, self._image, self._block_size = archive, archive.image, block_size
+        self.is_quick = (
+            not archive.codecs
+            and not archive.image.has_members
+            and isinstance(archive.stream, StoredStream | DirectoryFiles)
+        )
         self._zeros = bytes(block_size)
         self._copier = Copier()
+        files = archive.files
+        self._in_order = FilesInOrder(files) if files is not None and not files.follow else None
         image = archive.image
         regular = {mode: stat.S_ISREG(mode) for mode in set(image.mode)}
         sizes = list(compress(image.size, map(regular.__getitem__, image.mode)))
@@ -59,7 +70,9 @@ class Contents:
         """Bytes [offset, offset+size) of a file, which has so many. Raises FormatError, OSError."""
         word = self._image.data[node - 1]
         try:
-            if word >> layout.DATA_SHIFT == layout.DATA_OFFSET:
+            if self._in_order is not None:
+                data = self._in_order.read(node, offset, size)
+            elif word >> layout.DATA_SHIFT == layout.DATA_OFFSET:
                 data = self._archive.stream.pread(size, word + offset)
             else:
                 data = b"".join(map(self._copier.own, self._archive.read(node, offset, size)))
@@ -73,6 +86,8 @@ class Contents:
 
     def close(self) -> None:
         self._copier.close()
+        if self._in_order is not None:
+            self._in_order.close()
 
     def _is_hole(self, node: int, offset: int, length: int) -> bool:
         extents = self._image.extents(node)

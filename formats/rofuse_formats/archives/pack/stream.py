@@ -26,7 +26,8 @@ from rofuse_formats.errors import DamagedError, FormatError, IndexDamagedError
 from rofuse_formats.source import StoredSource
 from rofuse_formats.streams import BlockCache, StoredStream
 
-_AHEAD = 2  # blocks that are decoded before they are asked for
+_AHEAD = 1 << 20  # bytes that are decoded before they are asked for: as many as are pushed at once ...
+_LEAST_AHEAD, _MOST_AHEAD = 2, 16  # ... in so many blocks
 _LOCKS = 16
 _PATIENCE = 1.0  # seconds that the thread beside waits for work
 _WAITING = 64  # blocks that it may still have to do; more are forgotten
@@ -96,12 +97,18 @@ class PackStream:
         if block != self._last:
             self._last = block
             if block and self._is_ready(block - 1):
-                self._ahead.wants(range(block + 1, min(block + 1 + _AHEAD, self._count)), self._is_ready)
+                self._ahead.wants(self._following(block), self._is_ready)
         if not self._kinds[block] & IS_PLAIN:
             return [memoryview(self._decoded(block))[start : start + size]]
         if not self._sound[block]:
             self._check_plain(block)
         return self._stored.read(self._places[block] + start, size)
+
+    def _following(self, block: int) -> range:
+        """The blocks behind one that who reads it will want next."""
+        first = block + 1
+        last = bisect_right(self._starts, self._starts[first] + _AHEAD) - 1
+        return range(first, min(max(last, first + _LEAST_AHEAD), first + _MOST_AHEAD, self._count))
 
     def _is_ready(self, block: int) -> bool:
         return bool(self._sound[block]) or (0, block) in self._cache
