@@ -52,7 +52,7 @@ def _of_header(header: Bytes, data: bytes) -> Contents | None:
         return Contents([], None)
     if tag != _STREAMS:
         return None
-    found = streams(header)[0]
+    found = streams(header)
     try:
         return Contents(found, _masked(header, data))
     except MisunderstoodError:

@@ -7,8 +7,9 @@ import struct
 import zlib
 from collections.abc import Callable
 
+from rofuse_formats.archives.libarchive.sevenzip.filters import dictionary_of, lzma_filter
 from rofuse_formats.archives.libarchive.sevenzip.reading import Bytes, MisunderstoodError
-from rofuse_formats.archives.libarchive.sevenzip.streams import COPY, LZMA, START, Coders, streams
+from rofuse_formats.archives.libarchive.sevenzip.streams import COPY, START, Coders, streams
 from rofuse_formats.limits import MIB
 
 LARGEST = 256 * MIB
@@ -58,28 +59,24 @@ def _next_header(pread: Pread, size: int) -> bytes:
 
 
 def _decoded(header: Bytes, pread: Pread, end: int, window: int) -> bytes:
-    found, coders, packed = streams(header)
-    if len(found) != 1 or not coders[0].method:
+    found = streams(header)
+    if len(found) != 1:
         raise MisunderstoodError
-    (place, size), unpacked = packed[0], sum(found[0].sizes)
+    folder = found[0]
+    (place, size), unpacked = folder.packed, sum(folder.sizes)
     if unpacked > LARGEST or size > LARGEST or place + size > end:
         raise MisunderstoodError
     data = pread(size, place)
-    if coders[0].method != COPY:
-        data = _decompressed(data, unpacked, coders[0], window)
-    if len(data) != unpacked or found[0].checksums not in ([None], [zlib.crc32(data)]):
+    if folder.coders.method != COPY:
+        data = _decompressed(data, unpacked, folder.coders, window)
+    if len(data) != unpacked or folder.checksums not in ([None], [zlib.crc32(data)]):
         raise MisunderstoodError
     return data
 
 
 def _decompressed(data: bytes, unpacked: int, coders: Coders, window: int) -> bytes:
-    if coders.method != LZMA or len(coders.properties) != 5:
+    dictionary = dictionary_of(coders)
+    if dictionary is None or dictionary > window:
         raise MisunderstoodError
-    first, dictionary = struct.unpack("<BI", coders.properties)
-    if first >= 225 or dictionary > window:
-        raise MisunderstoodError
-    chain = {
-        "id": lzma.FILTER_LZMA1, "lc": first % 9, "lp": first // 9 % 5, "pb": first // 45, "dict_size":
-        max(dictionary, 4096)
-    }  # fmt: skip
+    chain = lzma_filter(coders, dictionary)
     return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[chain]).decompress(data, unpacked)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from rofuse_formats.archives.libarchive.sevenzip.header import HEADER
 from rofuse_formats.archives.libarchive.sevenzip.reading import Bytes, MisunderstoodError
-from rofuse_formats.archives.libarchive.sevenzip.streams import Coders, Folder, streams
+from rofuse_formats.archives.libarchive.sevenzip.streams import Folder, streams
 
 _END, _STREAMS, _FILES = 0, 4, 5
 _EMPTY_STREAM, _EMPTY_FILE, _NAMES = 14, 15, 17
@@ -39,16 +39,15 @@ class Members(NamedTuple):
     ctimes: Moments
 
 
-def members_of(data: bytes) -> tuple[list[Folder], list[Coders], Members]:
+def members_of(data: bytes) -> tuple[list[Folder], Members]:
     """What a header tells. The folders have as many files as there are members with bytes. Raises
     MisunderstoodError."""
     header = Bytes(data)
     header.expect(HEADER)
     folders: list[Folder] = []
-    coders: list[Coders] = []
     tag = header.byte()
     if tag == _STREAMS:
-        folders, coders, _packed = streams(header)
+        folders = streams(header)
         tag = header.byte()
     if tag != _FILES:
         raise MisunderstoodError
@@ -57,7 +56,7 @@ def members_of(data: bytes) -> tuple[list[Folder], list[Coders], Members]:
     header.expect(_END)
     if found.kinds.count(FILE) != sum(len(folder.sizes) for folder in folders):
         raise MisunderstoodError
-    return folders, coders, found
+    return folders, found
 
 
 def _properties(header: Bytes) -> dict[int, Bytes]:

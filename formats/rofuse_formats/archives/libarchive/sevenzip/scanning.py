@@ -14,68 +14,27 @@ from itertools import repeat
 from typing import NamedTuple
 
 from rofuse_formats.archives.libarchive.records import NUMBERS, STORED
-from rofuse_formats.archives.libarchive.sevenzip.header import header_of
-from rofuse_formats.archives.libarchive.sevenzip.members import (
-    DIRECTORY,
-    EMPTY_FILE,
-    FILE,
-    Members,
-    Moments,
-    members_of,
-)
-from rofuse_formats.archives.libarchive.sevenzip.reading import MisunderstoodError
+from rofuse_formats.archives.libarchive.sevenzip.description import description
+from rofuse_formats.archives.libarchive.sevenzip.members import FILE, Members, Moments
 from rofuse_formats.archives.libarchive.sevenzip.streams import Folder
 from rofuse_formats.entry import Builder, Time
 from rofuse_formats.source import Source
 from rofuse_formats.spool import LEAST
 
 _METHOD = NUMBERS["7zip"]
-_READ_ONLY, _IS_DIRECTORY, _REPARSE_POINT, _HAS_MODE = 1, 0x10, 0x400, 0x8000
-_PERMISSIONS = {
-    FILE: 0o666,
-    EMPTY_FILE: 0o666,
-    DIRECTORY: 0o777,
-}  # where there are none, as libarchive has it
 _EPOCH, _A_SECOND = 116_444_736_000_000_000, 10_000_000  # 1970, from 1601 on
-_MOST_DATA = (1 << 62) - 1
 
 
 def scan(source: Source, builder: Builder) -> bool:
     """Whether the archive was described; if not, nothing was."""
-    try:
-        data = header_of(source.pread, source.size, builder.limits.max_window)
-        folders, coders, members = members_of(data)
-        if any(one.is_encrypted for one in coders) or len(members.names) > builder.limits.max_entries:
-            return False
-        modes = _modes(members)
-    except MisunderstoodError:
+    found = description(source.pread, source.size, builder.limits.max_window)
+    if found is None or len(found.modes) > builder.limits.max_entries:
         return False
-    if sum(sum(folder.sizes) for folder in folders) > _MOST_DATA:
-        return False
+    folders, members, modes = found
     _describe(builder, members, modes, _files(folders, source.size))
     together = (sum(folder.sizes) for folder in folders if not _is_stored(folder, source.size))
     builder.together(sum(size for size in together if size >= LEAST))
     return True
-
-
-def _modes(members: Members) -> list[int]:
-    """Type and permissions of each."""
-    of = {both: _mode(*both) for both in set(zip(members.kinds, members.attributes, strict=True))}
-    return [of[both] for both in zip(members.kinds, members.attributes, strict=True)]
-
-
-def _mode(kind: int, attributes: int) -> int:
-    mode = attributes >> 16
-    if bool(mode) != bool(attributes & _HAS_MODE) or attributes & _REPARSE_POINT:
-        raise MisunderstoodError
-    if not mode:
-        mode = _PERMISSIONS[kind] | (stat.S_IFDIR if kind == DIRECTORY else stat.S_IFREG)
-    wanted = (stat.S_IFDIR,) if kind == DIRECTORY else (stat.S_IFREG, stat.S_IFLNK)
-    if stat.S_IFMT(mode) not in wanted or (attributes & _IS_DIRECTORY and kind != DIRECTORY):
-        raise MisunderstoodError
-    if kind == EMPTY_FILE:  # a link without a target is a file
-        mode = stat.S_IFREG | stat.S_IMODE(mode)
-    return mode & ~0o222 if attributes & _READ_ONLY else mode
 
 
 class _File(NamedTuple):

@@ -13,23 +13,14 @@ from rofuse_formats.archives.libarchive.sevenzip.reading import Bytes, Misunders
 
 START = 32
 """Bytes of what an archive begins with; places are counted from there."""
-COPY, LZMA, _AES = b"\0", b"\3\1\1", b"\6\xf1\7\1"
+COPY, LZMA, LZMA2, _AES = b"\0", b"\3\1\1", b"\x21", b"\6\xf1\7\1"
 _END, _PACK_INFO, _UNPACK_INFO, _SUBSTREAMS, _SIZE, _CRC = 0, 6, 7, 8, 9, 10
 _FOLDER, _CODERS_SIZES, _NUM_STREAMS = 11, 12, 13
 
 
-class Folder(NamedTuple):
-    """What is compressed together."""
-
-    sizes: list[int]
-    """Of its files, in their order; those without bytes are in no folder."""
-    place: int
-    """Where its bytes begin in the archive, where they lie in it as they are; else -1."""
-    checksums: list[int | None]
-    """CRC-32 of each file, where the archive has it."""
-
-
 class Coders(NamedTuple):
+    """How a folder is compressed."""
+
     method: bytes
     """Of the only coder; nothing where there are several."""
     properties: bytes
@@ -41,8 +32,22 @@ class Coders(NamedTuple):
     is_encrypted: bool
 
 
-def streams(header: Bytes) -> tuple[list[Folder], list[Coders], list[tuple[int, int]]]:
-    """Folders, how each is compressed, and place and size of the streams in the archive."""
+class Folder(NamedTuple):
+    """What is compressed together."""
+
+    sizes: list[int]
+    """Of its files, in their order; those without bytes are in no folder."""
+    place: int
+    """Where its bytes begin in the archive, where they lie in it as they are; else -1."""
+    checksums: list[int | None]
+    """CRC-32 of each file, where the archive has it."""
+    coders: Coders
+    packed: tuple[int, int]
+    """Place and size of the only stream that it takes from the archive, or the first."""
+
+
+def streams(header: Bytes) -> list[Folder]:
+    """What is compressed, in the order of its files."""
     packed: list[tuple[int, int]] = []
     coders: list[Coders] = []
     sizes: list[int] = []
@@ -65,12 +70,12 @@ def streams(header: Bytes) -> tuple[list[Folder], list[Coders], list[tuple[int, 
     for one, unpacked, of_folder in zip(coders, sizes, files, strict=True):
         if number + one.packed > len(packed):
             raise MisunderstoodError
-        place, size = packed[number] if one.packed else (-1, -1)
+        place, size = packed[number]
         stored = one.method == COPY and size == unpacked
         sums = [next(of_files, None) for _ in of_folder]
-        found.append(Folder(of_folder, place if stored else -1, sums))
+        found.append(Folder(of_folder, place if stored else -1, sums, one, (place, size)))
         number += one.packed
-    return found, coders, packed
+    return found
 
 
 def _pack_info(header: Bytes) -> list[tuple[int, int]]:
