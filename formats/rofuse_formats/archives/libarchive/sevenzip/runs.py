@@ -20,6 +20,7 @@ from rofuse_formats.spool import LEAST
 
 _HEADER = 6  # bytes that a chunk may have before its data
 _END, _STORED_ANEW, _STORED, _PACKED, _NEW_STATE, _ANEW = 0, 1, 2, 0x80, 0xC0, 0xE0
+_FAR = 1 << 62
 _SMALL_CHUNK, _SMALL_CONTENT = 1 << 14, 1 << 18  # what a chunk has at least, on an average, of one of both
 
 
@@ -29,7 +30,7 @@ class Runs:
     def __init__(self, pread: Pread, folder: Folder) -> None:
         self._pread = pread
         self._at, size = folder.packed
-        self._end, self._content = self._at + size, sum(folder.sizes)
+        self._end, self._content = min(self._at + size, _FAR), sum(folder.sizes)
         self._position = 0  # decoded bytes before the chunk that comes next
         self._chunks = size // _SMALL_CHUNK + self._content // _SMALL_CONTENT + 64
         self._starts, self._places = [0], [self._at]
