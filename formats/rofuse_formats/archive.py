@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rofuse_formats import cache, parts
 from rofuse_formats.carrying import carried_index, carrier
 from rofuse_formats.directory.source import DirectorySource
-from rofuse_formats.errors import DamagedError, IndexDamagedError, SourceError
+from rofuse_formats.errors import DamagedError, IndexDamagedError, LimitError, SourceError
 from rofuse_formats.image.reader import Image
 from rofuse_formats.index import Index
 from rofuse_formats.report import Report
@@ -235,6 +235,11 @@ def _find_index(source: StoredSource, settings: Settings, here: bool, later: boo
     if isinstance(loaded, str):
         return loaded
     index, fd = loaded
+    if path == cache.beside(os.fsdecode(source.path)) or os.fstat(fd).st_uid != os.geteuid():
+        wrong = _found_wrong(index, settings)
+        if wrong:
+            os.close(fd)
+            return wrong
     spool = None if later else cache.load_spool(index, source)
     reason = spool if isinstance(spool, str) else ""
     if index.meta.get("unspooled") and settings.spool and not later:
@@ -245,6 +250,17 @@ def _find_index(source: StoredSource, settings: Settings, here: bool, later: boo
         os.close(fd)
         return reason
     return Found(index, fd, path, spool)
+
+
+def _found_wrong(index: Index, settings: Settings) -> str:
+    """Of an index that may have come with its archive, from whomever: its checksums say nothing."""
+    from rofuse_formats.image.checking import check_form  # which a mount of what is kept here does not need
+
+    try:
+        check_form(Image(index.image), settings.limits)
+    except (IndexDamagedError, IndexError, LimitError) as error:
+        return f"it is none: {error}"
+    return ""
 
 
 def open(

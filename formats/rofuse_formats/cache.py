@@ -6,7 +6,8 @@ Rules
 - It is fresh while the archive's size, modification time and a sample of its bytes are what they were, and the options
   that change what is indexed are the same. Whatever is not fresh, or damaged, is as good as absent.
 - That of a directory does not go stale: it says what the directory was. It is used when that is asked for.
-- An index that another user could have written is not used.
+- An index that another user could have written is not used. One that lies beside its archive may have come with it:
+  it is used when all that it says can be (``image.checking``).
 - It is written to a temporary name and renamed. A cache that cannot be written is no error: the index stays in memory.
 - A spool lies in the cache directory always, under the index's name there, and is of no use without its index. Whoever
   reads one holds a shared lock on it; what is locked is not dropped.

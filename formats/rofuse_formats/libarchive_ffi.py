@@ -51,6 +51,20 @@ def load_recent(purpose: str) -> Any:
     return ffi
 
 
+def is_at_hand() -> bool:
+    """Whether the library can be loaded and is recent, and the package is there; where this tells nothing but that it
+    is not known, ``load_recent`` knows."""
+    import ctypes
+    import os
+    from importlib.util import find_spec
+
+    try:
+        library = ctypes.CDLL(os.environ.get("LIBARCHIVE") or "libarchive.so.13", mode=os.RTLD_LAZY)
+        return find_spec("libarchive") is not None and library.archive_version_number() >= OLDEST
+    except (AttributeError, OSError):
+        return False
+
+
 def version(number: int) -> str:
     """``3.6.2`` for what ``archive_version_number`` gives."""
     return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"

@@ -18,6 +18,8 @@ from rofuse_formats import Archive, ScanOptions, Settings
 from rofuse_formats.archives.libarchive import process
 from rofuse_formats.archives.libarchive.decoding import Decoding
 from rofuse_formats.archives.libarchive.reading import LibarchiveMembers
+from rofuse_formats.archives.libarchive.sevenzip.header import with_header
+from rofuse_formats.archives.libarchive.sevenzip.streams import START
 
 TESTDATA = Path(__file__).parents[2] / "testdata"
 ARCHIVES = sorted(path for path in TESTDATA.glob("la-*") if path.suffix not in (".expected", ".zst"))
@@ -129,3 +131,8 @@ def descendants() -> set[int]:
         if int(status.rpartition(")")[2].split()[1]) == os.getpid():
             found.add(int(process_id))
     return found
+
+
+def headed(archive: bytes, header: bytes) -> bytes:
+    """A 7z archive with another header, its checksums corrected."""
+    return with_header(archive[:START], len(archive), header) + archive[START:] + header

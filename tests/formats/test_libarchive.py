@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import random
 import shutil
@@ -313,14 +314,17 @@ def test_a_crash_while_it_is_listed_is_an_error_of_one_line(monkeypatch: pytest.
     assert started() == 2
 
 
-def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["la-7z-solid.7z", "la-cpio-odc.cpio"])
+def test_a_missing_library_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the archive is opened, also where its list is read without."""
     monkeypatch.setattr(process, "_path", lambda: [str(Path(process.__file__).parents[3])])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingLibraryError, match="libarchive-c"):
-        opened(TESTDATA / "la-7z-solid.7z")
+        opened(TESTDATA / name)
     monkeypatch.undo()
     monkeypatch.setenv("LIBARCHIVE", "/no/such/library.so")
     with pytest.raises(MissingLibraryError, match="libarchive13"):
-        opened(TESTDATA / "la-7z-solid.7z")
+        opened(TESTDATA / name)
 
 
 def test_members_are_found_where_the_archive_is_compressed_as_a_whole(tmp_path: Path) -> None:

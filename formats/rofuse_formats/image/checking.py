@@ -15,7 +15,7 @@ from __future__ import annotations
 import stat
 from array import array
 from itertools import chain, compress, repeat
-from operator import le, lt, sub
+from operator import eq, le, lt, sub
 
 from rofuse_formats.errors import IndexDamagedError, LimitError
 from rofuse_formats.image import layout
@@ -25,19 +25,30 @@ from rofuse_formats.limits import Limits
 
 _TYPES = {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK}
 _NS = 1_000_000_000
+_ANYWHERE = 1 << 64  # bytes of a stream whose size is not known here
 _TIME = 1 << 61  # seconds are kept within this, before and after 1970
 
 
 def check(image: Image, stream_size: int, limits: Limits) -> None:
     """``stream_size``: bytes of the stream that its files lie in, all of them uncompressed by themselves."""
+    _demand(not image.has_members, "it has members that are compressed by themselves")
+    _check_tables(image, limits)
+    _check_data(image, stream_size)
+
+
+def check_form(image: Image, limits: Limits) -> None:
+    """All but whether there is something where files lie: of an image whose streams see to that when they are read."""
+    _check_tables(image, limits)
+    _check_words(image)
+
+
+def _check_tables(image: Image, limits: Limits) -> None:
     if image.inode_count > limits.max_entries:
         raise LimitError(f"more than {limits.max_entries} entries (raise it with --max-entries)")
-    _demand(not image.has_members, "it has members that are compressed by themselves")
     _demand({stat.S_IFMT(mode) for mode in set(image.mode)} <= _TYPES, "it has inodes of no type")
     _check_names(image)
     _check_tree(image)
     _check_numbers(image)
-    _check_data(image, stream_size)
 
 
 def _demand(condition: bool, otherwise: str) -> None:
@@ -174,3 +185,23 @@ def _check_pieces(image: Image, node: int, size: int, stream_size: int) -> None:
         )
         _demand(good, "it has files that lie nowhere")
         position = extent.logical + extent.length
+
+
+def _check_words(image: Image) -> None:
+    """That what is said of files' data and links' targets is in the image."""
+    _check_bounds(image.pieces_at, image.extent_count, "files in pieces")
+    kinds = {mode: stat.S_IFMT(mode) for mode in set(image.mode)}
+    of_row = [kinds[mode] for mode in image.mode]
+    least = layout.DATA_MEMBER << layout.DATA_SHIFT
+    beyond = least + image.member_count
+    is_told = (word >> layout.DATA_SHIFT for word in image.data)
+    for row in compress(range(image.inode_count), is_told):
+        if of_row[row] == stat.S_IFREG and not least <= image.data[row] < beyond:
+            _check_pieces(image, row + 1, image.size[row], _ANYWHERE)
+    for row in compress(range(image.inode_count), map(eq, of_row, repeat(stat.S_IFLNK))):
+        size, word = image.size[row], image.data[row]
+        good = 0 < size <= TARGET_MAX
+        if good and not least <= word < beyond:
+            target = image.string(word)
+            good = len(target) == size and b"\0" not in target
+        _demand(good, "it has symbolic links that lead nowhere")

@@ -159,6 +159,10 @@ class Image:
         """Whether there are members that are compressed by themselves."""
         return len(self._members[0]) > 0
 
+    @property
+    def member_count(self) -> int:
+        return len(self._members[0])
+
     def member(self, row: int) -> PackedMember:
         """A row of these members."""
         at, packed, crc, method, flags = self._members

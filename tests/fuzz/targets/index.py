@@ -1,5 +1,5 @@
 """The index loader: a file that is no index, or whose sections contradict each other, raises IndexDamagedError; what it
-then reads of the archive is bytes, DamagedError or IndexDamagedError.
+then reads of the archive is bytes, DamagedError or IndexDamagedError, once its image was checked.
 
 The checksums of an input are made right first: otherwise nothing behind them would ever be reached.
 """
@@ -16,8 +16,11 @@ import rofuse_formats
 from rofuse_formats import Archive, Settings
 from rofuse_formats import index as index_file
 from rofuse_formats.errors import DamagedError, IndexDamagedError, LimitError
+from rofuse_formats.image.checking import check_form
+from rofuse_formats.image.reader import Image
 from rofuse_formats.index import Index
 from rofuse_formats.indexing import write_index
+from rofuse_formats.limits import Limits
 from rofuse_formats.source import FileSource
 from tests.fuzz.targets._archives import TESTDATA, paths
 
@@ -68,10 +71,16 @@ def fuzz(data: bytes) -> None:
     fd = os.memfd_create("index")
     try:
         os.write(fd, repaired(data))
-        archive = Archive(_source(), Index(fd), Settings())
+        index = Index(fd)
+        check_form(Image(index.image), Limits())
+    except (IndexDamagedError, IndexError, LimitError):
+        os.close(fd)
+        return
+    try:
+        archive = Archive(_source(), index, Settings())
         for _path, node in islice(archive.image.walk(), MOST):
             _read(archive, node)
-    except (IndexDamagedError, IndexError, LimitError):
+    except (IndexDamagedError, LimitError):
         return
     finally:
         os.close(fd)
@@ -83,5 +92,5 @@ def _read(archive: Archive, node: int) -> None:
         try:
             if archive.image.mode[node - 1] >> 12 == 8:
                 archive.read(node, offset, 1 << 17)
-        except (DamagedError, IndexDamagedError, IndexError, LimitError):
+        except (DamagedError, IndexDamagedError, LimitError):
             continue

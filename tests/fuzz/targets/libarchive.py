@@ -8,6 +8,11 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from rofuse_formats.archives.libarchive import cabinet, groups, iso, magic, rar, sevenzip
+from rofuse_formats.archives.libarchive.sevenzip import scanning
+from rofuse_formats.archives.libarchive.sevenzip.header import with_header
+from rofuse_formats.archives.libarchive.sevenzip.streams import START
+from rofuse_formats.image.builder import ImageBuilder
+from rofuse_formats.image.reader import Image
 from tests.fuzz.targets._archives import TESTDATA, MemorySource
 
 MAX_LEN = 1 << 16
@@ -28,11 +33,17 @@ def fuzz(data: bytes) -> None:
     for folder in contents.folders if contents is not None else ():
         assert len(folder.sizes) == len(folder.checksums)
     if contents is not None and contents.masked is not None:
-        patched = sevenzip.with_header(data[: sevenzip.START], len(data), contents.masked)
-        masked = MemorySource(patched + data[sevenzip.START :] + contents.masked)
+        patched = with_header(data[:START], len(data), contents.masked)
+        masked = MemorySource(patched + data[START:] + contents.masked)
         again = sevenzip.contents(masked.pread, masked.size)
         assert again is not None
         assert again == sevenzip.Contents(contents.folders, None)
+    builder = ImageBuilder()
+    if scanning.scan(source, builder):
+        image = Image(b"".join(bytes(piece) for piece in builder.finish()))
+        assert len(list(image.walk())) >= image.inode_count - 1
+        stored = [member for member in image.members() if member.flags]
+        assert all(member.at + member.packed <= len(data) for member in stored)
     for kind in ("7zip", "cab"):
         found = groups.listed(kind, source.pread, contents)
         if found is not None:

@@ -2,7 +2,8 @@
 
 Strategy
 What an archive is says its magic (``magic``). libarchive runs in a process of its own (``helper``, which ``process``
-starts and ``protocol`` talks to): for the index it lists the members (``listing``), which ``scanner`` describes.
+starts and ``protocol`` talks to): for the index it lists the members (``listing``), which ``scanner`` describes; those
+of 7z are described from the archive's own list, where that is plain (``sevenzip.scanning``).
 Files that lie in the archive as they are come from its pages, without libarchive (``iso``, ``rar``, ``sevenzip`` say
 where). The others make up the linear stream: their bytes, one file behind the other. It is decoded in ``groups``,
 from the first read on that wants one, and kept in a spool that is read while it grows (``decoding``,
@@ -53,11 +54,16 @@ class LibarchiveFormat:
         return found is not None and found[0]
 
     def scan_at_random(self, source: Source, builder: Builder, options: ScanOptions, /) -> None:
-        from rofuse_formats.archives.libarchive.scanner import Scanner  # which a mount does not need
+        # What is imported here a mount does not need.
+        from rofuse_formats.archives.libarchive.scanner import Scanner
+        from rofuse_formats.archives.libarchive.sevenzip import scanning
+        from rofuse_formats.libarchive_ffi import is_at_hand
 
         kind = magic.kind_of(source.pread(HEAD, 0))
         if kind is None:
             raise UnknownFormatError("is no archive of a format known here")
+        if kind == "7zip" and is_at_hand() and scanning.scan(source, builder):
+            return
         Scanner(source, kind, builder, options).run()
 
     def members(

@@ -2,9 +2,10 @@
 
 Strategy
 Who wants bytes that are not kept has their group decoded: a *pass*, from the group's beginning to its end. He decodes
-himself until he has what he wants; then a thread goes on with the pass to its end, and all that comes is kept. Who
-comes meanwhile waits until the pass is where he reads. Who wants another group has another pass beside it. Without a
-spool a pass stops where nobody wants more, remembers the last of what it decoded, and goes on from there.
+himself until he has what he wants; then a thread goes on with the pass to its end, and with what the helper says is
+best decoded next; all that comes is kept. Who comes meanwhile waits until the pass is where he reads. Who wants another
+group has another pass beside it. Without a spool a pass stops where nobody wants more, remembers the last of what it
+decoded, and goes on from there.
 
 Rules
 - ``_changed``, a condition, guards all bookkeeping. It is never held while anything is decoded or compressed.
@@ -16,14 +17,14 @@ Rules
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from errno import EBADF, EIO
+from threading import Condition, Thread
 
 from rofuse_formats.archives.libarchive import protocol
 from rofuse_formats.archives.libarchive.groups import END
-from rofuse_formats.archives.libarchive.keeping import Held, Keeper
-from rofuse_formats.archives.libarchive.passes import Pass
+from rofuse_formats.archives.libarchive.keeping import Held, Keeper, joined
+from rofuse_formats.archives.libarchive.passes import Pass, make_room
 from rofuse_formats.archives.libarchive.process import DiedError, Helper, error_of
 from rofuse_formats.archives.libarchive.resting import Resting
 from rofuse_formats.archives.libarchive.writing import BATCH, Run, SpoolWriter
@@ -36,9 +37,10 @@ from rofuse_formats.streams import BlockCache
 TRIES, TRIES_KILLED = 3, 20
 MOST_PASSES = 3
 """Helper processes at a time."""
+MOST_AHEAD = 2
+"""Of those, how many decode what nobody has asked for."""
 REMEMBERED = 8 * MIB
 """Bytes that a pass without a spool remembers."""
-_KEY = -1  # of pieces in the block cache
 _MOST_FAILURES = 1000
 
 
@@ -49,7 +51,7 @@ class Decoding:
         self, start: Callable[[], Helper], spooled: Callable[[], Keeper], cache: BlockCache, salvage: bool
     ) -> None:
         self._start, self._spooled, self._cache, self._salvage = start, spooled, cache, salvage
-        self._changed = threading.Condition()
+        self._changed = Condition()
         self._writer = SpoolWriter(self._changed, self._written)
         self._keeper: Keeper | None = None
         self._held = Held()
@@ -71,7 +73,7 @@ class Decoding:
                 if found is None and current is None:
                     self._changed.wait()
             if found is not None:
-                return self._joined(*found, start, end)
+                return joined(self._cache, *found, start, end)
             if current is not None:
                 self._run(current, need)
 
@@ -128,22 +130,6 @@ class Decoding:
                 return keeper.pieces(start, first), current.bytes(first, end)
         return (keeper.pieces(start, end), memoryview(b"")) if keeper.is_known(start, need) else None
 
-    def _joined(
-        self, pieces: list[tuple[GrowingSpool, Piece]], rest: memoryview, start: int, end: int
-    ) -> memoryview:
-        parts = []
-        for spool, piece in pieces:
-            data = self._cache.get((_KEY, piece.offset))
-            if data is None or len(data) != piece.size:
-                data = spool.load(piece)
-                self._cache.put((_KEY, piece.offset), data)
-            parts.append(memoryview(data)[start - piece.offset : end - len(rest) - piece.offset])
-            start += len(parts[-1])
-        parts.append(rest)
-        if start + len(rest) != end:
-            raise DamagedError("the spool lacks what it had")
-        return parts[0] if len(parts) == 1 or (not rest and len(parts) == 2) else memoryview(b"".join(parts))
-
     # -- passes
 
     def _claim(self, at: int) -> Pass | None:
@@ -165,7 +151,7 @@ class Decoding:
         if len(self._passes) >= MOST_PASSES:
             idle = next((current for current in self._passes if not current.is_busy), None)
             if idle is None:
-                self._make_room()
+                make_room(self._passes)
                 return None
             self._passes.remove(idle)
             if idle.helper is not None:
@@ -174,14 +160,6 @@ class Decoding:
         self._passes.append(current)
         return current
 
-    def _make_room(self) -> None:
-        """Has one pass stop that goes on for nobody: what it has decoded is kept."""
-        if not any(current.is_to_stop for current in self._passes):
-            for current in self._passes:
-                if current.is_by_itself:
-                    current.is_to_stop = True
-                    return
-
     def _run(self, current: Pass, need: int) -> None:
         """Moves a pass on to ``need``, and lets it go on by itself where what comes then is kept."""
         try:
@@ -189,25 +167,59 @@ class Decoding:
         except BaseException:
             self._finish(current)
             raise
-        if current.is_over:
-            self._finish(current)
-        elif self.is_spooling():
-            current.is_by_itself = True
-            if current.helper is not None:
-                current.helper.step_back(True)
-            threading.Thread(target=self._go_on, args=(current,), name="members", daemon=True).start()
-        else:
+        if not current.is_over and not self.is_spooling():
             with self._changed:
                 current.is_busy = False
                 self._changed.notify_all()
-
-    def _go_on(self, current: Pass) -> None:
-        try:
-            self._advance(current, END)
-        except (FormatError, OSError):
-            pass  # whoever reads there will meet it again
-        finally:
+            return
+        following: Pass | None = current
+        if current.is_over:
             self._finish(current)
+            following = self._following(current, beside=True)
+        else:
+            current.is_by_itself = True
+            if current.helper is not None:
+                current.helper.step_back(True)
+        if following is not None:
+            Thread(target=self._go_on, args=(following,), name="members", daemon=True).start()
+
+    def _go_on(self, current: Pass | None) -> None:
+        while current is not None:
+            try:
+                self._advance(current, END)
+            except (FormatError, OSError):
+                pass  # whoever reads there will meet it again
+            finally:
+                self._finish(current)
+            current = self._following(current, beside=True)
+
+    def _go_on_after(self, current: Pass) -> None:
+        self._go_on(self._following(current, beside=False))
+
+    def _following(self, current: Pass, *, beside: bool) -> Pass | None:
+        """What is decoded when that pass has ended and nobody wants anything else. ``beside``: whether further threads
+        may begin with what comes then."""
+        with self._changed:
+            while any(one.is_busy and not one.is_begun for one in self._passes):
+                self._changed.wait()  # it may become the one
+            ahead = sum(one.is_by_itself and one.is_busy for one in self._passes)
+            is_welcome = ahead < MOST_AHEAD and len(self._passes) < MOST_PASSES and self._keeping().is_enabled
+            if self._is_closed or not (current.is_over and not current.is_to_stop and is_welcome):
+                return None
+            following = current.following(self._end_of)
+            if following is not None:
+                self._passes.append(following)
+                beside &= ahead + 1 < MOST_AHEAD
+        if following is not None and beside:
+            Thread(target=self._go_on_after, args=(current,), name="members", daemon=True).start()
+        return following
+
+    def _end_of(self, start: int) -> int:
+        """Up to where bytes are kept from ``start`` on, or are being decoded."""
+        known = [self._keeping().end_of, self._held.end_of, *(one.end_of for one in self._passes)]
+        while (further := max(end_of(start) for end_of in known)) > start:
+            start = further
+        return start
 
     def _finish(self, current: Pass) -> None:
         """The pass is over, or cannot go on. What it remembers and nobody else has, it still has."""
@@ -227,7 +239,7 @@ class Decoding:
 
     def _advance(self, current: Pass, need: int) -> None:
         """Takes in what the helper tells until ``need`` is reached, or the group's end."""
-        while not current.is_over and not current.is_to_stop and current.position < need:
+        while not current.is_over and not current.has_to_stop and current.position < need:
             try:
                 self._step(current)
             except DiedError as error:
@@ -238,6 +250,7 @@ class Decoding:
     def _step(self, current: Pass) -> None:
         if current.helper is None:
             current.helper = self._next_helper()
+            current.helper.step_back(current.is_by_itself)
             current.helper.ask(protocol.DATA, current.wanted, 1 if current.deaths else 0)
         message = current.helper.receive()
         if message.kind == protocol.BYTES and current.is_begun:
@@ -250,6 +263,8 @@ class Decoding:
                 self._add_bad(current, message.a, message.b, current.trouble)
         elif message.kind == protocol.DONE and current.is_begun:
             self._pass_gap(current, current.end if current.end < END else current.position)
+            if 0 <= message.a < message.b <= END:
+                current.go_further(message.a, message.b)
             current.is_over = True
         else:
             raise DiedError("spoke nonsense")
@@ -258,11 +273,7 @@ class Decoding:
         with self._changed:
             if self._is_closed:
                 raise OSError(EBADF, "the archive is closed")
-        found = self._resting.take()
-        if found is None:
-            return self._start()
-        found.step_back(False)
-        return found
+        return self._resting.take() or self._start()
 
     def _begin(self, current: Pass, start: int, end: int) -> None:
         if not 0 <= start <= current.wanted < end <= END:
@@ -346,14 +357,15 @@ class Decoding:
 
     def _write(self, current: Pass, *, whole: bool) -> None:
         """Hands on what was decoded to be kept, where there is enough of it or it is the whole group."""
-        size = current.position - current.written
+        first = max(current.written, current.first)  # what is not remembered is kept, by whomever
+        size = current.position - first
         is_long = current.position - current.start >= LEAST
         if not size or (not whole and (size < BATCH or not is_long)):
             return
         with self._changed:
             if self._is_closed:
                 return
-            start, end = current.written, current.position if whole else current.position - size % BATCH
+            start, end = first, current.position if whole else current.position - size % BATCH
             if whole and not is_long:
                 runs = self._held.put(start, bytes(current.bytes(start, end)))
                 current.pass_over(end)

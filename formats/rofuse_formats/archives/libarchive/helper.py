@@ -3,7 +3,7 @@
 Strategy
 It reads the source through the descriptors that it was given, or asks for its bytes over the socket, and does what it
 is told: ``LIST`` describes all entries from their headers, ``DATA`` decodes one group (``groups``). For a further
-group it goes on where it is, or opens the archive again.
+group it goes on where it is, or opens the archive again. What is ``plain`` is decoded without libarchive.
 
 Rules
 - It ends when who asks has gone, whatever libarchive is doing. Its memory is bounded; so is the processor time that
@@ -22,21 +22,21 @@ import select
 import signal
 import socket
 import threading
-import time
+from functools import cached_property
 from typing import Any, NoReturn
 
 from rofuse_formats import libarchive_ffi
-from rofuse_formats.archives.libarchive import groups, protocol
+from rofuse_formats.archives.libarchive import groups, plain, protocol
 from rofuse_formats.archives.libarchive.listing import Lister, linear_size
 from rofuse_formats.archives.libarchive.opened import Archive, Source, grant_time
 from rofuse_formats.archives.libarchive.protocol import QueuedLine
+from rofuse_formats.archives.libarchive.sevenzip.groups import Groups
+from rofuse_formats.archives.libarchive.telling import Sender, trouble_of
 from rofuse_formats.errors import DamagedError, FormatError
-from rofuse_formats.limits import MIB
+from rofuse_formats.limits import MIB, Limits
 
 MEMORY = 256 * MIB
 """Bytes of address space beside three windows: what the process has itself, and libarchive's buffers."""
-_CHUNK = 1 << 18
-_HOLD = 0.005  # seconds that small files may wait for company on their way
 _RETRIES = 3
 
 
@@ -54,11 +54,22 @@ class Worker:
         libarchive_ffi.use_utf8_names()
         bound(order)
         self.source = Source(line, [(int(fd), int(size)) for fd, size in order["files"]], int(order["size"]))
-        self.archive = Archive(order, self.source, ffi)
-        self._listed = self.archive.listed
+        self._ffi = ffi
+        limits = Limits(max_window=int(order["max_window"]))
+        is_7z = order["kind"] == "7zip"
+        self._plain = Groups(self.source.pread, self.source.size, limits) if is_7z else None
         self._linear = self._number = 0  # where the next entry with bytes begins, and how many came before it
         self._passed = True  # whether the current entry is counted in that already
         self._used = False  # whether anything was decoded since the archive was opened
+
+    @cached_property
+    def archive(self) -> Archive:
+        """Opened when it is wanted: what is plain needs no libarchive."""
+        return Archive(self.order, self.source, self._ffi)
+
+    @cached_property
+    def _listed(self) -> groups.Listed | None:
+        return self.archive.listed
 
     def list(self, least: int) -> None:
         lister = Lister(self.archive, self.order["kind"])
@@ -70,6 +81,10 @@ class Worker:
     def data(self, at: int, *, is_careful: bool) -> None:
         """Decodes the group with byte ``at`` of the linear stream. ``is_careful``: each entry is told before the next
         one is begun, which may be the last one."""
+        group = self._plain.find(at) if self._plain is not None else None
+        if self._plain is not None and group is not None:
+            plain.decode(self._plain, group, self.line, self.source, is_careful=is_careful)
+            return
         start, end = self._group(at)
         try:
             self._find(start)
@@ -80,7 +95,7 @@ class Worker:
         if end < 0:
             end = start + self._size()
         self.line.send(protocol.GROUP, start, end)
-        sender = _Sender(self.line, -1 if is_careful else _HOLD)
+        sender = Sender(self.line, is_careful=is_careful)
         while self._linear < end:
             size = self._size()
             if size:
@@ -140,7 +155,7 @@ class Worker:
     def _size(self) -> int:
         return linear_size(self.archive)
 
-    def _decode(self, sender: _Sender, linear: int, size: int) -> None:
+    def _decode(self, sender: Sender, linear: int, size: int) -> None:
         """Tells the bytes of one entry, and whether they are bad."""
         got, end = 0, linear + size
         trouble: FormatError | None = None
@@ -174,48 +189,6 @@ class Worker:
         sender.end_of_entry()
         if trouble is not None and code == libarchive_ffi.FATAL:
             raise trouble
-
-
-class _Sender:
-    """Tells decoded bytes in large messages. What was added last stays here until its entry has been checked."""
-
-    def __init__(self, line: QueuedLine, hold: float) -> None:
-        self._line, self._hold = line, hold
-        self._parts: list[bytes] = []
-        self._start = self._size = 0
-        self._sent = time.monotonic()
-
-    def add(self, at: int, data: bytes) -> None:
-        size = self._size
-        if size and (at != self._start + size or size + len(data) > _CHUNK):
-            self.flush()
-            size = 0
-        if not size:
-            self._start = at
-        self._parts.append(data)
-        self._size = size + len(data)
-
-    def zeros(self, at: int, size: int) -> None:
-        while size > 0:
-            step = min(size, _CHUNK)
-            self.add(at, bytes(step))
-            at, size = at + step, size - step
-
-    def end_of_entry(self) -> None:
-        if self._size >= _CHUNK // 2 or time.monotonic() - self._sent > self._hold:
-            self.flush()
-
-    def flush(self) -> None:
-        if self._parts:
-            parts = self._parts if len(self._parts) <= protocol.MOST_PARTS else [b"".join(self._parts)]
-            self._line.send(protocol.BYTES, self._start, 0, *parts)
-            if self._hold < 0:
-                self._line.wait()
-        self._parts, self._size, self._sent = [], 0, time.monotonic()
-
-
-def trouble_of(error: FormatError) -> protocol.Trouble:
-    return type(error).__name__, str(error)
 
 
 def bound(order: dict[str, Any]) -> None:

@@ -19,16 +19,18 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from rofuse_formats import cache
-from rofuse_formats.errors import IndexDamagedError, LimitError
+from rofuse_formats.errors import DamagedError, IndexDamagedError, LimitError
 from rofuse_formats.growing_spool import GrowingSpool, Piece
 from rofuse_formats.limits import MIB
 from rofuse_formats.points_file import PointsFile
 from rofuse_formats.settings import Settings
 from rofuse_formats.spool_file import SpoolFile
+from rofuse_formats.streams import BlockCache
 
 HELD = 24 * MIB
 """Bytes of small groups that are held in memory; what has no room there goes to a spool."""
 _ASK_EVERY = 16 * MIB
+_KEY = -1  # of pieces in the block cache
 
 
 class Held:
@@ -57,6 +59,13 @@ class Held:
             self._bytes -= len(lost)
             dropped.append((oldest, lost))
         return dropped
+
+    def end_of(self, start: int) -> int:
+        """Up to where the run goes that has this byte; that itself where none has."""
+        number = bisect_right(self._starts, start) - 1
+        return (
+            max(start, self._starts[number] + len(self._runs[self._starts[number]])) if number >= 0 else start
+        )
 
     def get(self, start: int, end: int) -> memoryview | None:
         number = bisect_right(self._starts, start) - 1
@@ -127,13 +136,14 @@ class Keeper:
             start = piece.offset + piece.size
         return found
 
-    def _has(self, start: int, end: int) -> bool:
-        while start < end:
-            further = max((spool.end_of(start) for spool in self.spools), default=start)
-            if further <= start:
-                return False
+    def end_of(self, start: int) -> int:
+        """Up to where bytes are kept from ``start`` on."""
+        while (further := max((spool.end_of(start) for spool in self.spools), default=start)) > start:
             start = further
-        return True
+        return start
+
+    def _has(self, start: int, end: int) -> bool:
+        return start >= end or self.end_of(start) >= end
 
     def _refresh(self) -> bool:
         """Takes in what another process appended; False where there is none."""
@@ -170,3 +180,21 @@ class Keeper:
         if self.is_enabled:
             self.is_enabled = False
             self._tell(f"what is decoded is not kept, and read slowly: {why}")
+
+
+def joined(
+    cache: BlockCache, pieces: list[tuple[GrowingSpool, Piece]], rest: memoryview, start: int, end: int
+) -> memoryview:
+    """Bytes [start, end) of what lies in pieces, and then in memory. Raises DamagedError, OSError."""
+    parts = []
+    for spool, piece in pieces:
+        data = cache.get((_KEY, piece.offset))
+        if data is None or len(data) != piece.size:
+            data = spool.load(piece)
+            cache.put((_KEY, piece.offset), data)
+        parts.append(memoryview(data)[start - piece.offset : end - len(rest) - piece.offset])
+        start += len(parts[-1])
+    parts.append(rest)
+    if start + len(rest) != end:
+        raise DamagedError("the spool lacks what it had")
+    return parts[0] if len(parts) == 1 or (not rest and len(parts) == 2) else memoryview(b"".join(parts))

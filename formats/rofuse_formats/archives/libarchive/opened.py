@@ -19,6 +19,8 @@ from typing import Any
 from rofuse_formats import libarchive_ffi
 from rofuse_formats.archives.libarchive import groups, protocol, sevenzip
 from rofuse_formats.archives.libarchive.protocol import Line
+from rofuse_formats.archives.libarchive.sevenzip.header import with_header
+from rofuse_formats.archives.libarchive.sevenzip.streams import START
 from rofuse_formats.errors import DamagedError, FormatError, LimitError, PasswordError, UnsupportedError
 
 FIRST_READ, LARGEST_READ = 1 << 14, 1 << 18
@@ -148,8 +150,8 @@ class Archive:
         self.listed = groups.listed(order["kind"], source.pread, contents)
         self.has_masked_links = contents is not None and contents.masked is not None
         if contents is not None and contents.masked is not None:
-            start = source.pread(sevenzip.START, 0)
-            source.patch(sevenzip.with_header(start, source.size, contents.masked), contents.masked)
+            start = source.pread(START, 0)
+            source.patch(with_header(start, source.size, contents.masked), contents.masked)
         self.open()
 
     def open(self) -> None:

@@ -37,9 +37,10 @@ entries has killed a helper. ``CONTENT``: bytes of the source."""
 READ, ENTRIES, LISTED, GROUP, BYTES, BAD, DONE, ERROR, TICK = 16, 17, 18, 19, 20, 21, 22, 23, 24
 """``READ``: a bytes at offset b of the source are wanted. ``ENTRIES``: JSON, a list of ``Row``. ``LISTED``: JSON, a
 Summary.
-``GROUP``: what is decoded now becomes bytes [a, b) of the linear stream; it begins with that, and ``DONE`` ends it.
-``BYTES``: those from a on. ``BAD``: what should be [a, b) is not; JSON, a Trouble. ``ERROR``: nothing more comes;
-JSON, a Trouble. ``TICK``: is at byte a of the source."""
+``GROUP``: what is decoded now becomes bytes [a, b) of the linear stream; it begins with that, and ``DONE`` ends it: in
+[a, b), if that is something, lie the groups that are best decoded next. ``BYTES``: those from a on. ``BAD``: what
+should be [a, b) is not; JSON, a Trouble. ``ERROR``: nothing more comes; JSON, a Trouble. ``TICK``: is at byte a of
+the source."""
 
 Trouble = tuple[str, str]
 """The name of a class of ``rofuse_formats.errors`` and the message."""

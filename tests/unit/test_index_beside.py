@@ -1,0 +1,129 @@
+"""An index that came with its archive, from a stranger who made its checksums right."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from pathlib import Path
+from struct import pack_into
+
+import pytest
+
+import rofuse_formats
+from rofuse_formats import Settings, cache
+from rofuse_formats import index as index_file
+from rofuse_formats.archive import find_index
+from rofuse_formats.errors import FormatError
+from rofuse_formats.image import layout
+from rofuse_formats.image.checking import check_form
+from rofuse_formats.image.reader import Image
+from rofuse_formats.indexing import write_index
+from rofuse_formats.limits import Limits
+from rofuse_formats.source import FileSource
+from tests.fuzz.targets.index import repaired
+
+TESTDATA = Path(__file__).parents[2] / "testdata"
+NAMES = [
+    "basic-gnu.tar",
+    "basic-gnu.tar.zst",
+    "hardlinks-posix.tar",
+    "zip-basic-infozip.zip",
+    "la-7z-links.7z",
+]
+
+
+def with_index(folder: Path, name: str) -> tuple[Path, bytes]:
+    """An archive, and the index that belongs beside it."""
+    archive = folder / name
+    shutil.copyfile(TESTDATA / name, archive)
+    beside = Path(cache.beside(str(archive)))
+    fd = os.open(beside, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        write_index(FileSource(archive), fd, Settings())
+    finally:
+        os.close(fd)
+    return beside, beside.read_bytes()
+
+
+def is_used(archive: Path) -> bool:
+    found = find_index(FileSource(archive), Settings())
+    if isinstance(found, str):
+        return False
+    os.close(found.fd)
+    return True
+
+
+def section(data: bytes, wanted: bytes) -> tuple[int, int]:
+    """Offset and size."""
+    header, entry = index_file._HEADER, index_file._SECTION
+    end = header.size + header.unpack_from(data)[2] * entry.size
+    for tag, offset, size, _checksum in entry.iter_unpack(data[header.size : end]):
+        if tag.rstrip(b"\0") == wanted:
+            return int(offset), int(size)
+    raise AssertionError(wanted)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_good_one_is_used(name: str, tmp_path: Path) -> None:
+    with_index(tmp_path, name)
+    assert is_used(tmp_path / name)
+
+
+@pytest.mark.parametrize("path", sorted(TESTDATA.glob("*.tar")), ids=lambda path: path.name)
+def test_whatever_a_builder_makes_is_good(path: Path) -> None:
+    try:
+        archive = rofuse_formats.open(path, keep=False)
+    except FormatError:
+        return
+    check_form(archive.image, Limits())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_made_up_one_is_refused_or_read(name: str, tmp_path: Path) -> None:
+    """Nothing that it says leads to anything but bytes of the archive, and errors that are told."""
+    beside, good = with_index(tmp_path, name)
+    at, size = section(good, b"IMAGE")
+    chance = random.Random(11)
+    used = 0
+    for _ in range(150):
+        data = bytearray(good)
+        for _ in range(chance.randrange(1, 3)):
+            place = at + chance.randrange(size)
+            data[place] = chance.choice((data[place] ^ 1 << chance.randrange(8), 0xFF, 0))
+        beside.write_bytes(repaired(bytes(data)))
+        beside.chmod(0o600)
+        found = find_index(FileSource(tmp_path / name), Settings())
+        if isinstance(found, str):
+            continue
+        os.close(found.fd)
+        used += 1
+        ask(Image(found.index.image))
+    assert used
+
+
+def ask(image: Image) -> None:
+    """Everything, of every inode: none of it raises anything."""
+    for _path, node in image.walk():
+        image.extents(node)
+        image.xattrs(node)
+        image.times(node)
+        image.path(node)
+        image.owner_names(image.owner[node - 1])
+        if image.mode[node - 1] >> 12 == 0o12 and not image.is_packed(node):
+            assert image.target(node)
+
+
+def test_one_whose_numbers_lead_astray_is_not_used(tmp_path: Path) -> None:
+    beside, good = with_index(tmp_path, "zip-basic-infozip.zip")
+    at, size = section(good, b"IMAGE")
+    columns, _heaps, _counts = layout.places(good[at : at + size], size)
+    for column, value in (("data", 2 << 62 | 10_000), ("data", 3 << 62), ("owner", 999), ("child", 999)):
+        data = bytearray(good)
+        for (name, code, _table, _extra), (start, length) in zip(layout.COLUMNS, columns, strict=True):
+            for place in range(start, start + length, layout.WIDTH[code]) if name == column else ():
+                pack_into(f"<{code}", data, at + place, value)
+        beside.write_bytes(repaired(bytes(data)))
+        assert not is_used(tmp_path / "zip-basic-infozip.zip")
+        archive = rofuse_formats.open(tmp_path / "zip-basic-infozip.zip", keep=False)
+        assert len(list(archive.image.walk())) > 3
