@@ -110,14 +110,15 @@ def cannot_write(error: OSError) -> Failure:
 
 
 def leave(status: int) -> NoReturn:
-    """Ends the process. To take the interpreter apart takes as long as all that ``ls`` does: that is left out where no
-    thread is waited for and nobody wants to be called. What was written has been flushed."""
+    """Ends the process. To take the interpreter apart takes as long as all that ``ls`` does, after a mount that was
+    just indexed three times that: it is left out where no thread is waited for. What was written has been flushed."""
     import atexit
     import threading  # which click has imported
 
-    callbacks: Callable[[], int] = getattr(atexit, "_ncallbacks", lambda: 1)  # CPython's own name
-    if threading.active_count() > 1 or callbacks():
+    call_back: Callable[[], None] | None = getattr(atexit, "_run_exitfuncs", None)  # CPython's own name
+    if threading.active_count() > 1 or call_back is None:
         sys.exit(status)
+    call_back()
     if sys.stderr is not None:
         sys.stderr.flush()
     os._exit(status)
