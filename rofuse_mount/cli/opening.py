@@ -1,7 +1,13 @@
-"""Opens the source of a command: with its kept index, or with one that a process of its own makes now.
+"""Opens the source of a command: with its kept index, or with one that is made now.
 
+Strategy
 The process that indexes may need much memory for a while, and reads what a stranger wrote with C libraries. So it is
-not the one that goes on to serve: it leaves nothing behind but the finished index, or an error.
+one of its own: it leaves nothing behind but the finished index, or an error.
+
+Rules
+- Who only looks into an archive, and ends, indexes by itself what takes next to nothing (``rofuse_formats.quick``): the
+  directory of a small zip archive, say. To start a process, and to hear of it, takes longer than to read that.
+- Who goes on to serve never does: what a server once had, it keeps.
 """
 
 from __future__ import annotations
@@ -16,7 +22,6 @@ from rofuse_formats import Archive, Settings, cache, errors, parts
 from rofuse_formats.archive import BLINK, Found, find_index, frozen, keep_index, open_spool, points_place
 from rofuse_formats.carrying import carried_index, carrier
 from rofuse_formats.codecs import faster_library
-from rofuse_formats.directory.freezing import FrozenSource
 from rofuse_formats.directory.source import DirectorySource
 from rofuse_formats.index import Index
 from rofuse_formats.limits import MIB
@@ -54,16 +59,16 @@ class Opened:
             outcome.say(f"{outcome.show(source)}: {line}")
 
 
-def open_to_read(path: str, options: dict[str, Any]) -> Opened:
+def open_to_read(path: str, options: dict[str, Any], *, serves: bool = False) -> Opened:
     """As ``open_source``, for who will read what is in it: where that takes a password, and none was given, it is asked
     for, and put into ``options``. No answer is an answer: what is not encrypted can be read. Raises Failure."""
-    opened = open_source(path, options)
+    opened = open_source(path, options, serves=serves)
     unknown = options["password_file"] is None and options["password"] is None
     if unknown and opened.archive.report.takes_password and not options["quiet"] and _is_terminal():
         options["password"] = parameters.ask_password(f"Password for {outcome.show(path)}") or None
         if options["password"] is not None:
             opened.close()
-            return open_source(path, options)
+            return open_source(path, options, serves=serves)
     return opened
 
 
@@ -78,10 +83,12 @@ def open_source(
     keep: bool | None = None,
     rebuild: bool = False,
     later: bool = False,
+    serves: bool = False,
 ) -> Opened:
     """Opens ``path`` as the options of ``parameters.source_options`` say. ``keep``: whether an index that is made now
     is written to a file; None: where making it took longer than a blink. ``later``: for who will read little of it or
-    nothing: no more is opened than what names and attributes take. Raises Failure."""
+    nothing: no more is opened than what names and attributes take. ``serves``: for who goes on as long as a mount does.
+    Raises Failure."""
     settings = parameters.settings(options)
     try:
         source = standard_input(settings) if path == STANDARD_INPUT else parts.opened(path)
@@ -102,7 +109,7 @@ def open_source(
         if (carrying := carrier(source)) is not None:
             fd = carried_index(source, carrying, settings)
             return Opened(Archive(source, Index(fd), settings, later=later), fd, ["it brings its index"])
-        return _with_new_index(source, settings, options, found, keep, later)
+        return _with_new_index(source, settings, options, found, keep, later, quickly=not serves)
     except (errors.FormatError, OSError) as error:
         raise outcome.about(path, error) from error
 
@@ -195,14 +202,19 @@ def _with_new_index(
     why: str,
     keep: bool | None,
     later: bool,
+    *,
+    quickly: bool = False,
 ) -> Opened:
+    """``why``: there is none that is kept. ``quickly``: here, where that takes next to nothing."""
     fd = os.memfd_create("rofuse-index", os.MFD_CLOEXEC)
     try:
         started = time.monotonic()
-        spool_fd = _write_index(source, fd, settings, draw=not options["quiet"])
+        spool_fd = -1
+        if not (quickly and _has_quick_index(source, fd, settings)):
+            spool_fd = _write_index(source, fd, settings, draw=not options["quiet"])
         took = time.monotonic() - started
-        if isinstance(source, FrozenSource):
-            source.filled()  # by the child
+        if settings.freeze:
+            _take_over(source)
         index = Index(fd)
         spool = open_spool(index, spool_fd)
         points = points_place(source) if not options["no_index"] else None
@@ -222,6 +234,21 @@ def _with_new_index(
         return Opened(archive, os.dup(fd), [*notes, *_spooled(archive)])
     finally:
         os.close(fd)
+
+
+def _take_over(source: StoredSource) -> None:
+    """What the child has filled, if it is clones."""
+    from rofuse_formats.directory.freezing import FrozenSource
+
+    if isinstance(source, FrozenSource):
+        source.filled()
+
+
+def _has_quick_index(source: StoredSource, fd: int, settings: Settings) -> bool:
+    """Whether its index could be written to ``fd`` in next to no time."""
+    from rofuse_formats.quick import write_quick_index
+
+    return write_quick_index(source, fd, settings)
 
 
 def _write_index(source: StoredSource, fd: int, settings: Settings, *, draw: bool) -> int:
