@@ -16,6 +16,7 @@ import os
 import stat
 import sys
 import time
+from errno import ENOMEM
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rofuse_formats import Archive, Settings, cache, errors, parts
@@ -24,7 +25,7 @@ from rofuse_formats.carrying import carried_index, carrier
 from rofuse_formats.codecs import faster_library
 from rofuse_formats.directory.source import DirectorySource
 from rofuse_formats.index import Index
-from rofuse_formats.limits import MIB
+from rofuse_formats.limits import MIB, three_quarters_of_memory
 from rofuse_formats.source import FileSource, StoredSource
 from rofuse_mount.cli import outcome, parameters
 
@@ -294,9 +295,9 @@ def _index_and_exit(
     from rofuse_formats.indexing import write_index
     from rofuse_formats.spool_file import SpoolFile
     from rofuse_mount.cli.progress import Progress
-    from rofuse_mount.memory import keep_one_heap
+    from rofuse_mount.memory import bound_memory, keep_one_heap
 
-    status = 0
+    status, most = 0, settings.limits.max_memory or three_quarters_of_memory()
     progress = Progress("indexing", os.fsdecode(source.name), draw)
     try:
         sys.setswitchinterval(
@@ -305,22 +306,34 @@ def _index_and_exit(
         keep_one_heap()
         settings.limits.may_fork = True
         spool = SpoolFile(settings.spool_limit)
+        bound_memory(most)
         write_index(source, fd, settings, progress, spool if settings.spool else None)
         socket.send_fds(sink, [_DONE], [spool.fd] if spool.fd >= 0 else [])
     except KeyboardInterrupt:
         status = outcome.INTERRUPTED
-    except (errors.FormatError, OSError) as error:
+    except BaseException as error:
         status = 1
-        os_error = [error.errno, error.strerror] if isinstance(error, OSError) else None
-        sink.send(json.dumps([type(error).__name__, str(error)[:4096], os_error]).encode())
-    except BaseException:
-        import traceback
+        if _lacks_memory(error):
+            error = errors.LimitError(
+                f"indexing takes more than {most / MIB:,.0f} MiB of memory; --max-memory raises the limit"
+            )
+        if isinstance(error, errors.FormatError | OSError):
+            os_error = [error.errno, error.strerror] if isinstance(error, OSError) else None
+            sink.send(json.dumps([type(error).__name__, str(error)[:4096], os_error]).encode())
+        else:
+            import traceback
 
-        traceback.print_exc()
-        status = 1
+            traceback.print_exc()
     finally:
         progress.close()
         os._exit(status)
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    """Whether there was no room for an object, for a process, or for the stack of a thread."""
+    if isinstance(error, OSError):
+        return error.errno == ENOMEM
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "new thread" in str(error))
 
 
 def _raise_reported(text: bytes) -> NoReturn:

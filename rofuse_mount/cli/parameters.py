@@ -119,6 +119,26 @@ def source_options(function: _Function) -> _Function:
                 help="Most entries that an archive may have [33554432].",
             ),
             option(
+                "--max-path",
+                type=Size(),
+                default=limits.max_path,
+                metavar="SIZE",
+                help="Longest path that a member may have; others are not shown [64K].",
+            ),
+            option(
+                "--max-xattrs",
+                type=Size(),
+                default=limits.max_xattrs,
+                metavar="SIZE",
+                help="Most that a member's extended attributes may take; others lose them [64K].",
+            ),
+            option(
+                "--max-memory",
+                type=Size(),
+                metavar="SIZE",
+                help="Most memory that indexing may take [three quarters of the machine's].",
+            ),
+            option(
                 "--spool-limit",
                 type=Size(),
                 metavar="SIZE",
@@ -163,7 +183,12 @@ def _check_patterns(patterns: Sequence[str]) -> None:
 
 
 def settings(options: dict[str, Any]) -> Settings:
-    limits = Limits(max_window=options["max_window"], max_entries=options["max_entries"])
+    limits = Limits(
+        **{
+            name: options[name]
+            for name in ("max_window", "max_entries", "max_path", "max_xattrs", "max_memory")
+        }
+    )
     saved, freeze, follow = (bool(options.get(name)) for name in ("saved", "freeze", "follow"))
     if freeze and (saved or follow):
         raise click.UsageError("--freeze shows the files as they are now: not beside --saved or --follow")

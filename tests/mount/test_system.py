@@ -123,9 +123,9 @@ def test_a_line_of_fstab(inside: Inside, folder: Path) -> None:
         line.replace("/srv/backup.tar.zst", str(SAMPLE)).replace("/mnt/backup", f"{folder}/mnt")
         + f"{SAMPLE} {folder}/second fuse.rofuse-mount ro,noauto,user,umask=077 0 0\n"
     )
-    said = inside("""
+    said = inside(f"""
         mount mnt; ls mnt; umount mnt
-        mount -a; mount -a; grep -c fuse.rofuse /proc/self/mounts; umount mnt
+        mount -a; mount -a; grep -c '{folder}/mnt fuse.rofuse' /proc/self/mounts; umount mnt
         mkdir second; mount second; stat -c %a second/orchard/README; umount second
     """)
     assert said.split() == ["orchard", "1", "600"]
