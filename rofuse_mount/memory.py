@@ -1,4 +1,4 @@
-"""Tells the C allocator how this process uses memory.
+"""Tells the C allocator how this process uses memory, and the kernel how much of it there may be.
 
 What is decoded comes in blocks of 128 KiB and chunks of a MiB, between windows of several, and goes again, in threads.
 Left to itself glibc serves each thread from heaps of its own, which together hold twice what is in use; and it maps
@@ -22,3 +22,15 @@ def keep_one_heap() -> None:
         mallopt(_M_ARENA_MAX, 1)
         mallopt(_M_MMAP_THRESHOLD, _LARGEST)
         mallopt(_M_TRIM_THRESHOLD, _KEPT)
+
+
+def bound_memory(most: int) -> None:
+    """Lets this process, and what it starts, have ``most`` bytes beyond what it has. Of mapped files nothing counts:
+    RLIMIT_DATA (getrlimit(2)). Raises OSError."""
+    import resource
+
+    with open("/proc/self/statm", "rb") as file:
+        data = int(file.read().split()[5]) * resource.getpagesize()  # proc_pid_statm(5)
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    soft = data + most if hard == resource.RLIM_INFINITY else min(data + most, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))

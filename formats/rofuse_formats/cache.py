@@ -20,13 +20,13 @@ Rules
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import re
 import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rofuse_formats.checksum import sha256
 from rofuse_formats.directory.source import DirectorySource
 from rofuse_formats.errors import IndexDamagedError
 from rofuse_formats.index import Index
@@ -40,7 +40,7 @@ SPOOL_SUFFIX = ".spool"
 POINTS_SUFFIX = ".points"
 GROWING_SUFFIX = ".members"
 _KINDS = {BESIDE_SUFFIX: "index", SPOOL_SUFFIX: "spool", POINTS_SUFFIX: "points", GROWING_SUFFIX: "spool"}
-_TEMPORARY = re.compile(r"\.(\d+)\.tmp$")
+_TEMPORARY = r"\.(\d+)\.tmp$"
 _EDGE, _SAMPLE, _SAMPLES = 1 << 16, 4096, 14
 
 
@@ -49,7 +49,7 @@ def fingerprint(source: StoredSource) -> dict[str, Any]:
     one in parts, the size and mtime of each. A directory is told from others, and not from what it was."""
     if isinstance(source, DirectorySource):
         return source.fingerprint()
-    size, digest = source.size, hashlib.sha256()
+    size, digest = source.size, sha256()
     digest.update(source.pread(_EDGE, 0))
     if size > _EDGE:
         digest.update(source.pread(_EDGE, max(_EDGE, size - _EDGE)))
@@ -99,7 +99,7 @@ def growing_place(source: str) -> str:
 def _place(source: str, suffix: str) -> str:
     path = os.fsencode(os.path.realpath(source))
     name = os.path.basename(os.fsdecode(path))[:100]
-    return os.path.join(directory(), f"{name}-{hashlib.sha256(path).hexdigest()[:24]}{suffix}")
+    return os.path.join(directory(), f"{name}-{sha256(path).hexdigest()[:24]}{suffix}")
 
 
 def load(path: str, source: StoredSource, options: dict[str, Any]) -> tuple[Index, int] | str:
@@ -357,7 +357,7 @@ def sweep() -> None:
     except OSError:
         return
     for file in files:
-        process = _TEMPORARY.search(file.name)
+        process = re.search(_TEMPORARY, file.name)
         if process and not os.path.exists(f"/proc/{process[1]}"):
             try:
                 os.unlink(file.path)

@@ -17,7 +17,7 @@ from rofuse_formats.names import locate, text
 if TYPE_CHECKING:
     from rofuse_formats.archive import Archive
 
-_SIGNS = re.compile(rb"[*?[]")
+_SIGNS = rb"[*?[]"
 
 
 class Pattern:
@@ -34,7 +34,7 @@ class Pattern:
 
 
 def is_pattern(path: bytes) -> bool:
-    return _SIGNS.search(path) is not None
+    return re.search(_SIGNS, path) is not None
 
 
 def expand(archive: Archive, pattern: bytes) -> Iterator[tuple[bytes, int]]:

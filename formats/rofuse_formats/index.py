@@ -13,7 +13,6 @@ Rules
 
 from __future__ import annotations
 
-import hashlib
 import json
 import mmap
 import os
@@ -21,7 +20,7 @@ import struct
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from rofuse_formats.checksum import crc32
+from rofuse_formats.checksum import crc32, sha256
 from rofuse_formats.errors import IndexDamagedError
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ class Index:
             self.image = sections[b"IMAGE"]
         except (KeyError, ValueError) as error:
             raise IndexDamagedError(f"the index lacks its description: {error}") from error
-        self.digest = hashlib.sha256(view[: _head_size(view)]).digest()
+        self.digest = sha256(view[: _head_size(view)]).digest()
         """Tells it from any other: of the checksums of all its sections."""
         self.files = sections.get(b"FILES")
         self.blocks = sections.get(b"BLOCKS")

@@ -11,14 +11,13 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from rofuse_formats import index as index_file
 from rofuse_formats.cache import fingerprint
 from rofuse_formats.carrying import carrier, write_carried
 from rofuse_formats.codecs import Codec, FirstPass
 from rofuse_formats.detect import HEAD, TAIL, archive_ending, archive_of, codec_of
-from rofuse_formats.directory.freezing import FrozenSource
 from rofuse_formats.directory.source import DirectorySource
 from rofuse_formats.entry import AnyFormat, CarryingFormat, NestedFormat, RandomFormat
 from rofuse_formats.errors import DamagedError, UnknownFormatError, UnsupportedError
@@ -36,6 +35,7 @@ from rofuse_formats.spool_file import SpoolFile
 from rofuse_formats.streams import BlockCache, decoded_stream
 
 if TYPE_CHECKING:
+    from rofuse_formats.directory.freezing import FrozenSource
     from rofuse_formats.nesting import Nested
 
 _MOST_CODECS = 4
@@ -54,7 +54,7 @@ def write_index(
 ) -> None:
     """Reads ``source`` and writes its index to ``fd``; what is to be kept decoded goes to ``spool`` (None: to none).
     Raises FormatError, OSError."""
-    if isinstance(source, DirectorySource | FrozenSource):
+    if _is_directory(source, settings):
         from rofuse_formats.directory.indexing import write_directory_index
 
         write_directory_index(source, fd, settings, progress)
@@ -98,6 +98,14 @@ def write_index(
         "report": builder.report.to_json(),
     }
     index_file.write(fd, meta, image, passes.seeks)
+
+
+def _is_directory(source: StoredSource, settings: Settings) -> TypeGuard[DirectorySource | FrozenSource]:
+    if isinstance(source, DirectorySource) or not settings.freeze:
+        return isinstance(source, DirectorySource)
+    from rofuse_formats.directory.freezing import FrozenSource  # which hardly anybody asks for
+
+    return isinstance(source, FrozenSource)
 
 
 def _of_writer(writer: Writer) -> Iterator[str]:

@@ -29,12 +29,10 @@ from rofuse_formats.source import FileSource, JoinedSource, StoredSource
 
 MOST = 200
 _HEAD = 1 << 16
-_NUMBERED = re.compile(rb"(.+)\.(\d{3,5})", re.DOTALL)
-_DISK = re.compile(rb"(.+)\.([zZ])(\d{2,5})", re.DOTALL)
-_RAR_PART = re.compile(rb"(.+\.part)(\d{1,5})(\.rar)", re.DOTALL | re.IGNORECASE)
-_RAR_OLD = re.compile(rb"(.+)\.([r-zR-Z])(\d\d)", re.DOTALL)
-_RAR_FIRST = re.compile(rb"(.+)\.([rR])([aA])([rR])", re.DOTALL)
-_LAST_DISK = re.compile(rb"(.+)\.([zZ])[iI][pP]", re.DOTALL)
+_NUMBERED = rb"(.+)\.(\d{3,5})"
+_DISK = rb"(.+)\.([zZ])(\d{2,5})"
+_RAR_PART = rb"(?i)(.+\.part)(\d{1,5})(\.rar)"
+_RAR_OLD = rb"(.+)\.([r-zR-Z])(\d\d)"
 
 
 def opened(path: str | os.PathLike[str]) -> StoredSource:
@@ -43,13 +41,32 @@ def opened(path: str | os.PathLike[str]) -> StoredSource:
     if os.path.isdir(path):
         return DirectorySource(path)
     folder, name = os.path.split(os.fsencode(path))
-    if found := _NUMBERED.fullmatch(name):
+    stem, _, ending = name.rpartition(b".")
+    if not stem:
+        return FileSource(path)
+    if ending[-1:].isdigit():
+        return _of_number(path, folder, name)
+    if ending.lower() == b"rar":
+        if found := _match(_RAR_PART, name):
+            return _rar_parts(path, folder, found)
+        return _rar_volumes(FileSource(path), os.path.islink(path))
+    if ending.lower() == b"zip":
+        return _disks(FileSource(path), stem, ending[:1], os.path.islink(path))
+    return FileSource(path)
+
+
+def _match(pattern: bytes, name: bytes) -> re.Match[bytes] | None:
+    """Compiled where a name may match: hardly any does, and it takes a while."""
+    return re.fullmatch(pattern, name, re.DOTALL)
+
+
+def _of_number(path: str | os.PathLike[str], folder: bytes, name: bytes) -> StoredSource:
+    """As ``opened``; the name ends in a digit."""
+    if found := _match(_NUMBERED, name):
         return _numbered(path, folder, found[1], found[2])
-    if found := _RAR_PART.fullmatch(name):
-        return _rar_parts(path, folder, found)
-    if (found := _RAR_OLD.fullmatch(name)) and (first := _sibling(folder, found[1] + b".", (b"rar", b"RAR"))):
+    if (found := _match(_RAR_OLD, name)) and (first := _sibling(folder, found[1] + b".", (b"rar", b"RAR"))):
         return _rar_volumes(FileSource(os.fsdecode(first)), os.path.islink(path))
-    if found := _DISK.fullmatch(name):
+    if found := _match(_DISK, name):
         last = _sibling(folder, found[1] + b"." + found[2], (b"ip", b"IP"))
         if last is None:
             raise SourceError(
@@ -57,12 +74,7 @@ def opened(path: str | os.PathLike[str]) -> StoredSource:
             )
         link = os.path.islink(path)
         return _disks(_part(last, link), found[1], found[2], link)
-    source = FileSource(path)
-    if _RAR_FIRST.fullmatch(name):
-        return _rar_volumes(source, os.path.islink(path))
-    if found := _LAST_DISK.fullmatch(name):
-        return _disks(source, found[1], found[2], os.path.islink(path))
-    return source
+    return FileSource(path)
 
 
 def _numbered(path: str | os.PathLike[str], folder: bytes, name: bytes, number: bytes) -> StoredSource:

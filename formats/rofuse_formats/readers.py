@@ -9,12 +9,14 @@ and what the scanner jumps over is dropped.
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rofuse_formats.source import Source
+
+if TYPE_CHECKING:
+    from queue import Queue
 
 AHEAD = 4  # decoded chunks that may wait for the scanner
 SMALL_READ, LARGE_READ = 4096, 1 << 20
@@ -79,7 +81,10 @@ class DecodedReader:
         self.end: int | None = None
         self._buffer, self._base = b"", 0
         self._pass = first_pass
-        self._chunks: queue.Queue[bytes | BaseException | None] = queue.Queue(AHEAD)
+        from queue import Empty, Queue  # not for what is not compressed
+
+        self._empty = Empty
+        self._chunks: Queue[bytes | BaseException | None] = Queue(AHEAD)
         self._stopped = False
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._decode, name="first-pass", daemon=True)
@@ -124,7 +129,7 @@ class DecodedReader:
         while self._thread.is_alive():
             try:
                 self._chunks.get(timeout=0.05)
-            except queue.Empty:
+            except self._empty:
                 pass
         self._thread.join()
 

@@ -39,4 +39,13 @@ class Settings:
     def lasting(self) -> dict[str, Any]:
         """What of it an index depends on."""
         scan = self.scan
-        return {"ignore_zeros": scan.ignore_zeros, "encoding": scan.encoding, "raw": scan.raw}
+        lasting: dict[str, Any] = {
+            "ignore_zeros": scan.ignore_zeros,
+            "encoding": scan.encoding,
+            "raw": scan.raw,
+        }
+        usual = Limits()
+        for name in ("max_path", "max_xattrs"):  # what goes beyond is left out
+            if getattr(self.limits, name) != getattr(usual, name):
+                lasting[name] = getattr(self.limits, name)
+        return lasting

@@ -18,7 +18,6 @@ Rules
 
 from __future__ import annotations
 
-import hashlib
 import os
 from bisect import bisect_right
 from collections import deque
@@ -27,7 +26,7 @@ from itertools import pairwise
 from struct import Struct
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from rofuse_formats.checksum import crc32
+from rofuse_formats.checksum import crc32, sha256
 from rofuse_formats.errors import DamagedError, IndexDamagedError, LimitError
 from rofuse_formats.patches import Patch
 
@@ -118,7 +117,7 @@ class Writer:
         footer = FOOTER.pack(self._at, len(self._table), crc32(table), MAGIC)
         _write(self._room.open(), MAGIC, 0)
         _write(self._room.open(), table + footer, self._at)
-        return {"digest": hashlib.sha256(table).hexdigest(), "size": self._at + len(table) + len(footer)}
+        return {"digest": sha256(table).hexdigest(), "size": self._at + len(table) + len(footer)}
 
     def _end_stretch(self) -> None:
         if self._worthwhile:
@@ -209,7 +208,7 @@ class Spool:
         if magic != MAGIC or at + count * RECORD.size + FOOTER.size != self.size:
             raise IndexDamagedError("the spool does not end as it should")
         table = os.pread(fd, count * RECORD.size, at)
-        if crc32(table) != checksum or hashlib.sha256(table).hexdigest() != known.get("digest"):
+        if crc32(table) != checksum or sha256(table).hexdigest() != known.get("digest"):
             raise IndexDamagedError("the spool is another one than the index knows")
         self._pieces = [_Piece(*fields) for fields in RECORD.iter_unpack(table)]
         self._keys = [(piece.stream, piece.offset) for piece in self._pieces]

@@ -14,10 +14,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NoReturn
 
+from rofuse_mount.cli import later  # noqa: F401 - before click
+
+# isort: split
 import click
 
 from rofuse_mount import __version__
 from rofuse_mount.cli import outcome
+from rofuse_mount.cli.declaring import Group, Option
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -27,7 +31,7 @@ _GROUP_OPTIONS = ("-h", "--help", "-V", "--version")
 _ALIASES = {"-u": "umount"}
 
 
-class _Commands(click.Group):
+class _Commands(Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         modules = (os.path.splitext(name)[0] for name in os.listdir(_FOLDER) if name.endswith(".py"))
         return sorted(module.rstrip("_") for module in modules if module != "__init__")
@@ -70,7 +74,13 @@ class _Commands(click.Group):
     no_args_is_help=True,
 )
 @click.version_option(
-    __version__, "-V", "--version", prog_name="rofuse-mount", message="%(prog)s %(version)s"
+    __version__,
+    "-V",
+    "--version",
+    cls=Option,
+    prog_name="rofuse-mount",
+    message="%(prog)s %(version)s",
+    help="Show the version and exit.",
 )
 def _root() -> None:
     """Mount an archive as a read-only directory, at once: no unpacking, no disk filled.

@@ -13,6 +13,7 @@ from rofuse_formats.globbing import expand, is_pattern
 from rofuse_formats.image import layout
 from rofuse_formats.names import locate
 from rofuse_mount.cli import outcome
+from rofuse_mount.cli.declaring import option
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -42,9 +43,9 @@ def paths_argument(*, required: bool = False) -> Callable[[_Function], _Function
 
 
 def json_option(function: _Function) -> _Function:
-    return click.option(
-        "--json", "as_json", is_flag=True, help="One JSON object a line; see rofuse-mount(1)."
-    )(function)
+    return option("--json", "as_json", is_flag=True, help="One JSON object a line; see rofuse-mount(1).")(
+        function
+    )
 
 
 class Members:

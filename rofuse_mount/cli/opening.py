@@ -1,7 +1,13 @@
-"""Opens the source of a command: with its kept index, or with one that a process of its own makes now.
+"""Opens the source of a command: with its kept index, or with one that is made now.
 
+Strategy
 The process that indexes may need much memory for a while, and reads what a stranger wrote with C libraries. So it is
-not the one that goes on to serve: it leaves nothing behind but the finished index, or an error.
+one of its own: it leaves nothing behind but the finished index, or an error.
+
+Rules
+- Who only looks into an archive, and ends, indexes by itself what takes next to nothing (``rofuse_formats.quick``): the
+  directory of a small zip archive, say. To start a process, and to hear of it, takes longer than to read that.
+- Who goes on to serve never does: what a server once had, it keeps.
 """
 
 from __future__ import annotations
@@ -10,16 +16,16 @@ import os
 import stat
 import sys
 import time
+from errno import ENOMEM
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rofuse_formats import Archive, Settings, cache, errors, parts
 from rofuse_formats.archive import BLINK, Found, find_index, frozen, keep_index, open_spool, points_place
 from rofuse_formats.carrying import carried_index, carrier
 from rofuse_formats.codecs import faster_library
-from rofuse_formats.directory.freezing import FrozenSource
 from rofuse_formats.directory.source import DirectorySource
 from rofuse_formats.index import Index
-from rofuse_formats.limits import MIB
+from rofuse_formats.limits import MIB, three_quarters_of_memory
 from rofuse_formats.source import FileSource, StoredSource
 from rofuse_mount.cli import outcome, parameters
 
@@ -54,16 +60,16 @@ class Opened:
             outcome.say(f"{outcome.show(source)}: {line}")
 
 
-def open_to_read(path: str, options: dict[str, Any]) -> Opened:
+def open_to_read(path: str, options: dict[str, Any], *, serves: bool = False) -> Opened:
     """As ``open_source``, for who will read what is in it: where that takes a password, and none was given, it is asked
     for, and put into ``options``. No answer is an answer: what is not encrypted can be read. Raises Failure."""
-    opened = open_source(path, options)
+    opened = open_source(path, options, serves=serves)
     unknown = options["password_file"] is None and options["password"] is None
     if unknown and opened.archive.report.takes_password and not options["quiet"] and _is_terminal():
         options["password"] = parameters.ask_password(f"Password for {outcome.show(path)}") or None
         if options["password"] is not None:
             opened.close()
-            return open_source(path, options)
+            return open_source(path, options, serves=serves)
     return opened
 
 
@@ -78,10 +84,12 @@ def open_source(
     keep: bool | None = None,
     rebuild: bool = False,
     later: bool = False,
+    serves: bool = False,
 ) -> Opened:
     """Opens ``path`` as the options of ``parameters.source_options`` say. ``keep``: whether an index that is made now
     is written to a file; None: where making it took longer than a blink. ``later``: for who will read little of it or
-    nothing: no more is opened than what names and attributes take. Raises Failure."""
+    nothing: no more is opened than what names and attributes take. ``serves``: for who goes on as long as a mount does.
+    Raises Failure."""
     settings = parameters.settings(options)
     try:
         source = standard_input(settings) if path == STANDARD_INPUT else parts.opened(path)
@@ -102,7 +110,7 @@ def open_source(
         if (carrying := carrier(source)) is not None:
             fd = carried_index(source, carrying, settings)
             return Opened(Archive(source, Index(fd), settings, later=later), fd, ["it brings its index"])
-        return _with_new_index(source, settings, options, found, keep, later)
+        return _with_new_index(source, settings, options, found, keep, later, quickly=not serves)
     except (errors.FormatError, OSError) as error:
         raise outcome.about(path, error) from error
 
@@ -195,14 +203,19 @@ def _with_new_index(
     why: str,
     keep: bool | None,
     later: bool,
+    *,
+    quickly: bool = False,
 ) -> Opened:
+    """``why``: there is none that is kept. ``quickly``: here, where that takes next to nothing."""
     fd = os.memfd_create("rofuse-index", os.MFD_CLOEXEC)
     try:
         started = time.monotonic()
-        spool_fd = _write_index(source, fd, settings, draw=not options["quiet"])
+        spool_fd = -1
+        if not (quickly and _has_quick_index(source, fd, settings)):
+            spool_fd = _write_index(source, fd, settings, draw=not options["quiet"])
         took = time.monotonic() - started
-        if isinstance(source, FrozenSource):
-            source.filled()  # by the child
+        if settings.freeze:
+            _take_over(source)
         index = Index(fd)
         spool = open_spool(index, spool_fd)
         points = points_place(source) if not options["no_index"] else None
@@ -222,6 +235,21 @@ def _with_new_index(
         return Opened(archive, os.dup(fd), [*notes, *_spooled(archive)])
     finally:
         os.close(fd)
+
+
+def _take_over(source: StoredSource) -> None:
+    """What the child has filled, if it is clones."""
+    from rofuse_formats.directory.freezing import FrozenSource
+
+    if isinstance(source, FrozenSource):
+        source.filled()
+
+
+def _has_quick_index(source: StoredSource, fd: int, settings: Settings) -> bool:
+    """Whether its index could be written to ``fd`` in next to no time."""
+    from rofuse_formats.quick import write_quick_index
+
+    return write_quick_index(source, fd, settings)
 
 
 def _write_index(source: StoredSource, fd: int, settings: Settings, *, draw: bool) -> int:
@@ -267,9 +295,9 @@ def _index_and_exit(
     from rofuse_formats.indexing import write_index
     from rofuse_formats.spool_file import SpoolFile
     from rofuse_mount.cli.progress import Progress
-    from rofuse_mount.memory import keep_one_heap
+    from rofuse_mount.memory import bound_memory, keep_one_heap
 
-    status = 0
+    status, most = 0, settings.limits.max_memory or three_quarters_of_memory()
     progress = Progress("indexing", os.fsdecode(source.name), draw)
     try:
         sys.setswitchinterval(
@@ -278,22 +306,34 @@ def _index_and_exit(
         keep_one_heap()
         settings.limits.may_fork = True
         spool = SpoolFile(settings.spool_limit)
+        bound_memory(most)
         write_index(source, fd, settings, progress, spool if settings.spool else None)
         socket.send_fds(sink, [_DONE], [spool.fd] if spool.fd >= 0 else [])
     except KeyboardInterrupt:
         status = outcome.INTERRUPTED
-    except (errors.FormatError, OSError) as error:
+    except BaseException as error:
         status = 1
-        os_error = [error.errno, error.strerror] if isinstance(error, OSError) else None
-        sink.send(json.dumps([type(error).__name__, str(error)[:4096], os_error]).encode())
-    except BaseException:
-        import traceback
+        if _lacks_memory(error):
+            error = errors.LimitError(
+                f"indexing takes more than {most / MIB:,.0f} MiB of memory; --max-memory raises the limit"
+            )
+        if isinstance(error, errors.FormatError | OSError):
+            os_error = [error.errno, error.strerror] if isinstance(error, OSError) else None
+            sink.send(json.dumps([type(error).__name__, str(error)[:4096], os_error]).encode())
+        else:
+            import traceback
 
-        traceback.print_exc()
-        status = 1
+            traceback.print_exc()
     finally:
         progress.close()
         os._exit(status)
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    """Whether there was no room for an object, for a process, or for the stack of a thread."""
+    if isinstance(error, OSError):
+        return error.errno == ENOMEM
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "new thread" in str(error))
 
 
 def _raise_reported(text: bytes) -> NoReturn:

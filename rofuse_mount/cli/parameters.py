@@ -11,10 +11,11 @@ from typing import IO, Any, TypeVar
 import click
 
 from rofuse_formats import Limits, ScanOptions, Settings
+from rofuse_mount.cli.declaring import option
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-_SIZE = re.compile(r"(\d+)\s*([kKmMgGtT]?)(?:i?[bB])?", re.ASCII)
+_SIZE = r"(\d+)\s*([kKmMgGtT]?)(?:i?[bB])?"
 _LONGEST_PASSWORD = 1 << 16
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 
@@ -27,7 +28,7 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic only from clic
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
-        found = _SIZE.fullmatch(value.strip())
+        found = re.fullmatch(_SIZE, value.strip(), re.ASCII)
         if found is None:
             self.fail(f"{value!r} is no size; write 512M or 2G", param, ctx)
         return int(found[1]) << _UNITS[found[2].lower()]
@@ -64,96 +65,110 @@ def ask_password(prompt: str) -> bytes:
 def source_options(function: _Function) -> _Function:
     """Adds the options that say how a source is read; ``settings`` makes of them what the library takes."""
     limits = Limits()
-    for option in reversed(
+    for added in reversed(
         (
-            click.option("--strict", is_flag=True, help="Refuse an archive that is damaged anywhere."),
-            click.option("--raw", is_flag=True, help="deb, rpm: show the members, not what they hold."),
-            click.option("--ignore-zeros", is_flag=True, help="tar: go on behind an end-of-archive mark."),
-            click.option(
+            option("--strict", is_flag=True, help="Refuse an archive that is damaged anywhere."),
+            option("--raw", is_flag=True, help="deb, rpm: show the members, not what they hold."),
+            option("--ignore-zeros", is_flag=True, help="tar: go on behind an end-of-archive mark."),
+            option(
                 "--encoding",
                 metavar="NAME",
                 callback=_code_page,
                 help="zip: the code page of names that do not say theirs, as cp437 or shift_jis [detected].",
             ),
-            click.option(
+            option(
                 "--password-file",
                 type=click.File("rb"),
                 callback=_password_of_file,
                 metavar="FILE",
                 help="zip: the password is the first line of this file.",
             ),
-            click.option(
+            option(
                 "--password",
                 is_flag=True,
                 callback=_password_of_terminal,
                 help="zip: ask for the password now.",
             ),
-            click.option(
+            option(
                 "-x",
                 "--one-file-system",
                 is_flag=True,
                 help="Directory: enter nothing that is mounted below it.",
             ),
-            click.option(
+            option(
                 "--exclude",
                 multiple=True,
                 metavar="PATTERN",
                 help="Directory, pack: leave out what PATTERN means: a name, or a path with *, **, ?, []; repeatable.",
             ),
-            click.option(
+            option(
                 "--saved", is_flag=True, help="Directory: as it was when 'index' saved it, not as it is now."
             ),
-            click.option(
+            option(
                 "--max-window",
                 type=Size(),
                 default=limits.max_window,
                 metavar="SIZE",
                 help="Largest window that a compressed stream may ask to be kept in memory [128M].",
             ),
-            click.option(
+            option(
                 "--max-entries",
                 type=click.IntRange(1, (1 << 32) - 2),
                 default=limits.max_entries,
                 metavar="N",
                 help="Most entries that an archive may have [33554432].",
             ),
-            click.option(
+            option(
+                "--max-path",
+                type=Size(),
+                default=limits.max_path,
+                metavar="SIZE",
+                help="Longest path that a member may have; others are not shown [64K].",
+            ),
+            option(
+                "--max-xattrs",
+                type=Size(),
+                default=limits.max_xattrs,
+                metavar="SIZE",
+                help="Most that a member's extended attributes may take; others lose them [64K].",
+            ),
+            option(
+                "--max-memory",
+                type=Size(),
+                metavar="SIZE",
+                help="Most memory that indexing may take [three quarters of the machine's].",
+            ),
+            option(
                 "--spool-limit",
                 type=Size(),
                 metavar="SIZE",
                 help="Most that decoded data may take in the cache, all archives together [half of what is free].",
             ),
-            click.option(
+            option(
                 "--no-spool",
                 is_flag=True,
                 help="Keep no decoded data: what cannot be sought in is slow to read.",
             ),
-            click.option(
+            option(
                 "--salvage", is_flag=True, help="Give out data that failed its check, which may be wrong."
             ),
-            click.option(
-                "--index-here", is_flag=True, help="Keep the index beside the archive, as SOURCE.rofuse."
-            ),
-            click.option("--no-index", is_flag=True, help="Use and write no index file; keep it in memory."),
-            click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
-            click.option("-v", "--verbose", is_flag=True, help="Say what is done."),
+            option("--index-here", is_flag=True, help="Keep the index beside the archive, as SOURCE.rofuse."),
+            option("--no-index", is_flag=True, help="Use and write no index file; keep it in memory."),
+            option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
+            option("-v", "--verbose", is_flag=True, help="Say what is done."),
         )
     ):
-        function = option(function)
+        function = added(function)
     return function
 
 
 def directory_options(function: _Function) -> _Function:
     """Adds the options that say how a directory that is mounted is read."""
-    for option in (
-        click.option(
-            "--follow", is_flag=True, help="Directory: read files that have changed as they are now."
-        ),
-        click.option(
-            "--freeze", is_flag=True, help="Directory: clone its files first (reflinks: btrfs, xfs)."
-        ),
+    for added in (
+        option("--follow", is_flag=True, help="Directory: read files that have changed as they are now."),
+        option("--freeze", is_flag=True, help="Directory: clone its files first (reflinks: btrfs, xfs)."),
     ):
-        function = option(function)
+        function = added(function)
     return function
 
 
@@ -168,7 +183,12 @@ def _check_patterns(patterns: Sequence[str]) -> None:
 
 
 def settings(options: dict[str, Any]) -> Settings:
-    limits = Limits(max_window=options["max_window"], max_entries=options["max_entries"])
+    limits = Limits(
+        **{
+            name: options[name]
+            for name in ("max_window", "max_entries", "max_path", "max_xattrs", "max_memory")
+        }
+    )
     saved, freeze, follow = (bool(options.get(name)) for name in ("saved", "freeze", "follow"))
     if freeze and (saved or follow):
         raise click.UsageError("--freeze shows the files as they are now: not beside --saved or --follow")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -122,9 +123,9 @@ def test_a_line_of_fstab(inside: Inside, folder: Path) -> None:
         line.replace("/srv/backup.tar.zst", str(SAMPLE)).replace("/mnt/backup", f"{folder}/mnt")
         + f"{SAMPLE} {folder}/second fuse.rofuse-mount ro,noauto,user,umask=077 0 0\n"
     )
-    said = inside("""
+    said = inside(f"""
         mount mnt; ls mnt; umount mnt
-        mount -a; mount -a; grep -c fuse.rofuse /proc/self/mounts; umount mnt
+        mount -a; mount -a; grep -c '{folder}/mnt fuse.rofuse' /proc/self/mounts; umount mnt
         mkdir second; mount second; stat -c %a second/orchard/README; umount second
     """)
     assert said.split() == ["orchard", "1", "600"]
@@ -189,3 +190,29 @@ def test_a_container_without_the_device(inside: Inside) -> None:
     """)
     assert said.startswith("0\n0\n0\n0\n15\n15\n")
     assert said.count("/dev/fuse is missing") == said.count("need no FUSE") == 2
+
+
+def test_a_background_mount_logs_to_syslog(inside: Inside, folder: Path) -> None:
+    """What the supervisor says, and what a server does, arrives where syslog and the journal listen."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+        journal.bind(str(folder / "log"))
+        journal.settimeout(SECONDS)
+        said = inside(f"""
+            mkdir dev; mount -t tmpfs dev dev
+            for node in fuse null zero urandom; do touch dev/$node; mount --bind /dev/$node dev/$node; done
+            ln -s {folder}/log dev/log; mount --rbind dev /dev
+            rofuse-mount {SAMPLE} mnt
+            kill -9 $(rofuse-mount status --json mnt | grep -o '"server_pid": [0-9]*' | tr -dc 0-9)
+            ls mnt
+            {sys.executable} -c '
+import logging
+from rofuse_mount import logs
+logs.configure(background=True, fd=None, debug=False, verbose=False)
+logging.getLogger("rofuse_mount").error("of a server")
+'
+            rofuse-mount umount --wait mnt
+        """)
+        assert "orchard" in said
+        # 3 * 8: facility "daemon"; 4 and 3: a warning and an error (RFC 5424, 6.2.1)
+        assert re.fullmatch(rb"<28>.* rofuse-mount\[\d+\]: .* is started again.*", journal.recv(1 << 16))
+        assert re.fullmatch(rb"<27>.* rofuse-mount\[\d+\]: of a server\0?", journal.recv(1 << 16))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import pty
 import re
@@ -69,14 +70,14 @@ import os, signal
 from rofuse_formats import indexing
 indexing.write_index = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
 from rofuse_mount.cli import main
-main(["dump", {str(tmp_path / "a.tar")!r}])
+main(["dump", {str(tmp_path / "a.tar.gz")!r}])
 """
-    (tmp_path / "a.tar").write_bytes(bytes(10240))
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(bytes(10240)))
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
     )
     assert result.returncode == 1
-    assert result.stderr == f"rofuse-mount: {tmp_path}/a.tar: indexing ended with signal 9\n"
+    assert result.stderr == f"rofuse-mount: {tmp_path}/a.tar.gz: indexing ended with signal 9\n"
 
 
 def test_it_fits_the_terminal_whatever_the_name_is() -> None:

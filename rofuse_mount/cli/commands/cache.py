@@ -10,13 +10,14 @@ import click
 
 from rofuse_formats import cache
 from rofuse_mount.cli import outcome
+from rofuse_mount.cli.declaring import Group, option
 from rofuse_mount.cli.sizes import readable
 
 
-@click.group("cache", invoke_without_command=True, short_help="List or clear what is kept of archives.")
-@click.option(
-    "--json", "as_json", is_flag=True, help="One object a line: path, kind, source, size, last_used."
+@click.group(
+    "cache", cls=Group, invoke_without_command=True, short_help="List or clear what is kept of archives."
 )
+@option("--json", "as_json", is_flag=True, help="One object a line: path, kind, source, size, last_used.")
 @click.pass_context
 def COMMAND(ctx: click.Context, /, as_json: bool) -> None:
     """List what is kept in the cache directory, the least recently used first.
@@ -41,8 +42,8 @@ def COMMAND(ctx: click.Context, /, as_json: bool) -> None:
 
 @COMMAND.command("clear", short_help="Remove what is kept of archives.")
 @click.argument("sources", nargs=-1, metavar="[SOURCE]...")
-@click.option("--spools", is_flag=True, help="Only spools.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@option("--spools", is_flag=True, help="Only spools.")
+@option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 def clear(sources: tuple[str, ...], spools: bool, quiet: bool) -> int:
     """Remove what is kept of each SOURCE, or everything. What a live mount needs stays; it is told."""
     wanted = {os.path.realpath(source) for source in sources}

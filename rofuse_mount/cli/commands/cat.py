@@ -12,6 +12,7 @@ from rofuse_formats import Archive
 from rofuse_formats.errors import DamagedError, FormatError
 from rofuse_formats.names import regular
 from rofuse_mount.cli import outcome
+from rofuse_mount.cli.declaring import Command
 from rofuse_mount.cli.members import Members, paths_argument, source_argument
 from rofuse_mount.cli.opening import open_to_read
 from rofuse_mount.cli.parameters import source_options
@@ -20,7 +21,7 @@ _STEP = 1 << 20
 _STANDARD_OUTPUT = 1
 
 
-@click.command("cat", short_help="Write files of an archive to standard output.")
+@click.command("cat", cls=Command, short_help="Write files of an archive to standard output.")
 @source_argument
 @paths_argument(required=True)
 @source_options

@@ -8,12 +8,13 @@ from typing import Any
 import click
 
 from rofuse_formats.image.dump import dump
+from rofuse_mount.cli.declaring import Command
 from rofuse_mount.cli.members import source_argument
 from rofuse_mount.cli.opening import open_source
 from rofuse_mount.cli.parameters import source_options
 
 
-@click.command("dump", short_help="Write an archive's inode image as text.")
+@click.command("dump", cls=Command, short_help="Write an archive's inode image as text.")
 @source_argument
 @source_options
 def COMMAND(source: str, **options: Any) -> None:

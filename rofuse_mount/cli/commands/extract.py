@@ -9,6 +9,7 @@ import click
 
 from rofuse_formats import Extracted, ExtractOptions
 from rofuse_mount.cli import outcome
+from rofuse_mount.cli.declaring import Command, option
 from rofuse_mount.cli.members import Members, paths_argument, source_argument
 from rofuse_mount.cli.opening import open_to_read
 from rofuse_mount.cli.parameters import source_options
@@ -17,12 +18,12 @@ from rofuse_mount.cli.screen import Screen
 from rofuse_mount.cli.sizes import readable
 
 
-@click.command("extract", short_help="Copy what is in an archive to a directory.")
+@click.command("extract", cls=Command, short_help="Copy what is in an archive to a directory.")
 @source_argument
 @click.argument("dest", metavar="DEST")
 @paths_argument()
-@click.option("--overwrite", is_flag=True, help="Replace what is there already.")
-@click.option(
+@option("--overwrite", is_flag=True, help="Replace what is there already.")
+@option(
     "-p",
     "--same-permissions",
     "permissions",
@@ -30,13 +31,13 @@ from rofuse_mount.cli.sizes import readable
     default=None,
     help="Keep modes as they are, whatever the umask is [as root].",
 )
-@click.option(
+@option(
     "--same-owner/--no-same-owner",
     "owners",
     default=None,
     help="Keep owners, setuid and setgid; or do not [as root].",
 )
-@click.option("--json", "as_json", is_flag=True, help="One object a line: path, ok, error; a summary.")
+@option("--json", "as_json", is_flag=True, help="One object a line: path, ok, error; a summary.")
 @source_options
 def COMMAND(
     source: str,

@@ -12,6 +12,7 @@ import click
 from rofuse_formats.globbing import Pattern
 from rofuse_formats.image.reader import Image
 from rofuse_formats.names import type_of
+from rofuse_mount.cli.declaring import Command, option
 from rofuse_mount.cli.describing import ROOT_PATH, Describer
 from rofuse_mount.cli.members import Members, json_option, paths_argument, source_argument
 from rofuse_mount.cli.opening import open_source
@@ -90,19 +91,15 @@ class _Moment(click.ParamType):  # type: ignore[type-arg]  # generic only from c
             )
 
 
-@click.command("find", short_help="Find members of an archive by name, type, size or time.")
+@click.command("find", cls=Command, short_help="Find members of an archive by name, type, size or time.")
 @source_argument
 @paths_argument()
-@click.option(
-    "-name", "--name", "names", multiple=True, metavar="PATTERN", help="Called like this: '*.conf'."
-)
-@click.option(
+@option("-name", "--name", "names", multiple=True, metavar="PATTERN", help="Called like this: '*.conf'.")
+@option(
     "-path", "--path", "whole", multiple=True, metavar="PATTERN", help="With a path like this: '*/src/*.c'."
 )
-@click.option(
-    "-type", "--type", "types", type=_Types(), metavar="TYPE,...", help="One of f, d, l, c, b, p, s."
-)
-@click.option(
+@option("-type", "--type", "types", type=_Types(), metavar="TYPE,...", help="One of f, d, l, c, b, p, s.")
+@option(
     "-size",
     "--size",
     "sizes",
@@ -111,7 +108,7 @@ class _Moment(click.ParamType):  # type: ignore[type-arg]  # generic only from c
     metavar="[+-]SIZE",
     help="Of so many bytes, of more (+1M) or of less (-10k).",
 )
-@click.option(
+@option(
     "-newer",
     "--newer",
     "newer",
@@ -119,7 +116,7 @@ class _Moment(click.ParamType):  # type: ignore[type-arg]  # generic only from c
     metavar="TIME",
     help="Modified after this date, or after this file on disk was.",
 )
-@click.option("-print0", "--print0", is_flag=True, help="End each path with a zero byte, for xargs -0.")
+@option("-print0", "--print0", is_flag=True, help="End each path with a zero byte, for xargs -0.")
 @json_option
 @source_options
 def COMMAND(source: str, paths: tuple[str, ...], as_json: bool, print0: bool, **options: Any) -> int:

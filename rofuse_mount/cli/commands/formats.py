@@ -7,11 +7,14 @@ import json
 import click
 
 from rofuse_formats.available import Support, supports
+from rofuse_mount.cli.declaring import Command
 from rofuse_mount.cli.members import json_option
 from rofuse_mount.cli.screen import Screen
 
 
-@click.command("formats", short_help="List what can be read here, and what is missing for the rest.")
+@click.command(
+    "formats", cls=Command, short_help="List what can be read here, and what is missing for the rest."
+)
 @json_option
 def COMMAND(as_json: bool) -> None:
     """List the archive formats and compressions that can be read here, and what is missing for the rest."""

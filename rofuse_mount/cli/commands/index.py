@@ -6,14 +6,15 @@ from typing import Any
 
 import click
 
+from rofuse_mount.cli.declaring import Command, option
 from rofuse_mount.cli.members import source_argument
 from rofuse_mount.cli.opening import open_source
 from rofuse_mount.cli.parameters import source_options
 
 
-@click.command("index", short_help="Build or refresh the index of an archive, and stop.")
+@click.command("index", cls=Command, short_help="Build or refresh the index of an archive, and stop.")
 @source_argument
-@click.option("--force", is_flag=True, help="Build it anew even if it is fresh.")
+@option("--force", is_flag=True, help="Build it anew even if it is fresh.")
 @source_options
 def COMMAND(source: str, force: bool, **options: Any) -> None:
     """Build or refresh the index of the archive SOURCE, and stop: its next mount starts at once.

@@ -13,6 +13,7 @@ import click
 
 from rofuse_formats import Archive
 from rofuse_formats.names import TYPES, stored, text
+from rofuse_mount.cli.declaring import Command
 from rofuse_mount.cli.members import Members, json_option, paths_argument, source_argument
 from rofuse_mount.cli.opening import Opened, open_source
 from rofuse_mount.cli.outcome import show
@@ -33,7 +34,7 @@ _PLURALS = {
 }
 
 
-@click.command("info", short_help="Show what an archive is, and what is in it.")
+@click.command("info", cls=Command, short_help="Show what an archive is, and what is in it.")
 @source_argument
 @paths_argument()
 @json_option

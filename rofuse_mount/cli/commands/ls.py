@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from rofuse_formats.image.reader import Image
+from rofuse_mount.cli.declaring import Command, option
 from rofuse_mount.cli.describing import ROOT_PATH, Describer
 from rofuse_mount.cli.members import Members, json_option, paths_argument, source_argument
 from rofuse_mount.cli.opening import open_source
@@ -22,15 +23,16 @@ Member = tuple[bytes, int]
 
 @click.command(
     "ls",
+    cls=Command,
     short_help="List what is in an archive.",
     context_settings={"help_option_names": ["--help"]},
 )
 @source_argument
 @paths_argument()
-@click.option("-l", "--long", is_flag=True, help="Mode, links, owner, group, size and time of each.")
-@click.option("-R", "--recursive", is_flag=True, help="What is below each directory, too.")
-@click.option("-h", "--human-readable", "human", is_flag=True, help="With -l: sizes as 1.5M.")
-@click.option("-d", "--directory", "itself", is_flag=True, help="A directory itself, not what is in it.")
+@option("-l", "--long", is_flag=True, help="Mode, links, owner, group, size and time of each.")
+@option("-R", "--recursive", is_flag=True, help="What is below each directory, too.")
+@option("-h", "--human-readable", "human", is_flag=True, help="With -l: sizes as 1.5M.")
+@option("-d", "--directory", "itself", is_flag=True, help="A directory itself, not what is in it.")
 @json_option
 @source_options
 def COMMAND(source: str, paths: tuple[str, ...], as_json: bool, **options: Any) -> int:

@@ -17,6 +17,7 @@ from rofuse_mount.archive_fs import ArchiveFilesystem
 from rofuse_mount.attaching import attach
 from rofuse_mount.backings import SharedSlots
 from rofuse_mount.cli import fuse_options, hints, outcome
+from rofuse_mount.cli.declaring import Command, option
 from rofuse_mount.cli.opening import STANDARD_INPUT, Opened, open_to_read
 from rofuse_mount.cli.parameters import directory_options, source_options
 from rofuse_mount.cli.parameters import settings as source_settings
@@ -27,7 +28,7 @@ from rofuse_mount.supervisor import Board, Seat, StartError, Supervisor, forking
 _CACHED_FOR_EVER = float("inf")
 
 
-class _MountCommand(click.Command):
+class _MountCommand(Command):
     """Knows ``--debug=json``: an option of click has a value always or never."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -51,18 +52,16 @@ class _MountCommand(click.Command):
 @click.command("mount", cls=_MountCommand, short_help="Mount an archive (the word 'mount' can be left out).")
 @click.argument("source", metavar="SOURCE")
 @click.argument("mountpoint", metavar="MOUNTPOINT")
-@click.option(
+@option(
     "-o", "texts", multiple=True, metavar="OPT,...", help="Mount options, as in fstab; see rofuse-mount(1)."
 )
-@click.option("-f", "--foreground", is_flag=True, help="Serve in the foreground.")
-@click.option(
-    "-d", "--debug", is_flag=True, help="Log each request in a line (--debug=json: as JSON); implies -f."
-)
-@click.option("--debug-json", is_flag=True, hidden=True)
-@click.option("-s", "--single-thread", is_flag=True, help="Serve with one thread.")
-@click.option("--threads", type=click.IntRange(1, 64), metavar="N", help="Serving threads [4].")
-@click.option("--workers", type=click.IntRange(1, 64), metavar="N", help="Serving processes [1].")
-@click.option(
+@option("-f", "--foreground", is_flag=True, help="Serve in the foreground.")
+@option("-d", "--debug", is_flag=True, help="Log each request in a line (--debug=json: as JSON); implies -f.")
+@option("--debug-json", is_flag=True, hidden=True)
+@option("-s", "--single-thread", is_flag=True, help="Serve with one thread.")
+@option("--threads", type=click.IntRange(1, 64), metavar="N", help="Serving threads [4].")
+@option("--workers", type=click.IntRange(1, 64), metavar="N", help="Serving processes [1].")
+@option(
     "--log-file", metavar="FILE", help="Append the log to FILE; else it goes to syslog, or with -f to stderr."
 )
 @directory_options
@@ -119,7 +118,7 @@ class Request:
 
     def carry_out(self) -> None:
         self.options["mountpoint"] = mounting.canonical(self.mountpoint)  # which a directory may hold
-        opened = open_to_read(self.source, self.options)
+        opened = open_to_read(self.source, self.options, serves=True)
         opened.tell(self.source, self.options)
         spec = self.spec(opened)
         try:

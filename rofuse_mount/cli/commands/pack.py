@@ -26,6 +26,7 @@ from rofuse_formats.packing import (
 from rofuse_formats.packing.comparing import compare
 from rofuse_formats.packing.unnamed import UnnamedFile
 from rofuse_mount.cli import outcome
+from rofuse_mount.cli.declaring import Command, option
 from rofuse_mount.cli.opening import open_to_read
 from rofuse_mount.cli.parameters import Size, source_options
 from rofuse_mount.cli.progress import Progress
@@ -34,31 +35,27 @@ from rofuse_mount.cli.sizes import readable
 _EPOCH = "SOURCE_DATE_EPOCH"  # reproducible-builds.org/specs/source-date-epoch
 
 
-@click.command("pack", short_help="Make a pack of an archive.")
+@click.command("pack", cls=Command, short_help="Make a pack of an archive.")
 @click.argument("source", metavar="SOURCE")
 @click.argument("out", metavar="OUT")
-@click.option(
+@option(
     "--level",
     type=click.IntRange(LEAST_LEVEL, MOST_LEVEL),
     default=LEVEL,
     metavar="N",
     help=f"How hard zstd tries, {LEAST_LEVEL} to {MOST_LEVEL} [{LEVEL}].",
 )
-@click.option(
+@option(
     "--block-size",
     type=Size(),
     default=BLOCK_SIZE,
     metavar="SIZE",
     help="Bytes that are compressed together, a power of two from 4K to 1M [128K].",
 )
-@click.option(
-    "--dictionary", is_flag=True, help="Make a dictionary of the small files first: smaller, slower."
-)
-@click.option(
-    "--jobs", type=click.IntRange(1), metavar="N", help="Threads that compress [one for each core]."
-)
-@click.option("--verify", is_flag=True, help="Read it all back, and compare, before it gets its name.")
-@click.option("-f", "--force", is_flag=True, help="Replace OUT where it is there already.")
+@option("--dictionary", is_flag=True, help="Make a dictionary of the small files first: smaller, slower.")
+@option("--jobs", type=click.IntRange(1), metavar="N", help="Threads that compress [one for each core].")
+@option("--verify", is_flag=True, help="Read it all back, and compare, before it gets its name.")
+@option("-f", "--force", is_flag=True, help="Replace OUT where it is there already.")
 @source_options
 def COMMAND(source: str, out: str, **options: Any) -> None:
     """Make OUT, a pack (rofuse-pack(5)), of the archive SOURCE.

@@ -25,6 +25,7 @@ from rofuse_mount.archive_fs import ArchiveFilesystem
 from rofuse_mount.attaching import attach
 from rofuse_mount.cli import fuse_options, outcome
 from rofuse_mount.cli.commands.mount import Request, check_that_we_stay
+from rofuse_mount.cli.declaring import Command, option
 from rofuse_mount.cli.opening import open_to_read
 from rofuse_mount.cli.parameters import directory_options, source_options
 from rofuse_mount.mounting import private
@@ -38,13 +39,14 @@ _NO_SERVING = {"debug_json": False, "debug": False, "foreground": False, "log_fi
 
 @click.command(
     "run",
+    cls=Command,
     short_help="Run a command with an archive mounted for it alone; needs no root.",
     context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
 )
-@click.option("--at", metavar="DIR", help="Mount on DIR, and leave the working directory as it is.")
-@click.option("-o", "texts", multiple=True, metavar="OPT,...", help="Mount options; see rofuse-mount(1).")
-@click.option("-s", "--single-thread", is_flag=True, help="Serve with one thread.")
-@click.option("--threads", type=click.IntRange(1, 64), metavar="N", help="Serving threads [4].")
+@option("--at", metavar="DIR", help="Mount on DIR, and leave the working directory as it is.")
+@option("-o", "texts", multiple=True, metavar="OPT,...", help="Mount options; see rofuse-mount(1).")
+@option("-s", "--single-thread", is_flag=True, help="Serve with one thread.")
+@option("--threads", type=click.IntRange(1, 64), metavar="N", help="Serving threads [4].")
 @directory_options
 @source_options
 @click.argument("source", metavar="SOURCE")
@@ -67,7 +69,7 @@ def COMMAND(
     fuse, own = fuse_options.parse(options["texts"], ctx.command)
     fuse_options.merge(options, own)
     options["mountpoint"] = mounting.canonical(at) if at is not None else None
-    opened = open_to_read(source, options)
+    opened = open_to_read(source, options, serves=True)
     opened.tell(source, options)
     folder = mounting.canonical(at) if at is not None else _temporary()
     made = at is None or mounting.make_mountpoint(folder)

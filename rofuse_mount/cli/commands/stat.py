@@ -10,6 +10,7 @@ import click
 
 from rofuse_formats.entry import Time
 from rofuse_formats.names import stored, type_of
+from rofuse_mount.cli.declaring import Command, option
 from rofuse_mount.cli.describing import ROOT_PATH, Describer, decimal, moment
 from rofuse_mount.cli.members import Members, json_option, paths_argument, source_argument
 from rofuse_mount.cli.opening import open_source
@@ -18,10 +19,10 @@ from rofuse_mount.cli.screen import Screen
 from rofuse_mount.cli.sizes import readable
 
 
-@click.command("stat", short_help="Show all that an archive says of a member.")
+@click.command("stat", cls=Command, short_help="Show all that an archive says of a member.")
 @source_argument
 @paths_argument()
-@click.option("-L", "--dereference", "follow", is_flag=True, help="Of a symbolic link: what it leads to.")
+@option("-L", "--dereference", "follow", is_flag=True, help="Of a symbolic link: what it leads to.")
 @json_option
 @source_options
 def COMMAND(source: str, paths: tuple[str, ...], follow: bool, as_json: bool, **options: Any) -> int:

@@ -11,16 +11,19 @@ import click
 from rofuse_formats.errors import FormatError
 from rofuse_mount import archive_server, runtime
 from rofuse_mount.cli import live, outcome
+from rofuse_mount.cli.declaring import Command, option
 
 _SECONDS = 90.0
 _MESSAGE_MAX = 1 << 16
 
 
-@click.command("takeover", short_help="Replace the server of a live mount, with no request lost.")
+@click.command(
+    "takeover", cls=Command, short_help="Replace the server of a live mount, with no request lost."
+)
 @click.argument("mountpoint", metavar="MOUNTPOINT")
-@click.option("-s", "--single-thread", is_flag=True, help="Serve with one thread.")
-@click.option("--threads", type=click.IntRange(1, 64), metavar="N", help="Serving threads [as before].")
-@click.option("-v", "--verbose", is_flag=True, help="Log what is done.")
+@option("-s", "--single-thread", is_flag=True, help="Serve with one thread.")
+@option("--threads", type=click.IntRange(1, 64), metavar="N", help="Serving threads [as before].")
+@option("-v", "--verbose", is_flag=True, help="Log what is done.")
 def COMMAND(mountpoint: str, single_thread: bool, threads: int | None, verbose: bool) -> None:
     """Replace the server of the live mount at MOUNTPOINT by one of this version of the program.
 

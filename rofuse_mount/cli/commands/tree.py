@@ -11,6 +11,7 @@ import click
 from rofuse_formats import Archive
 from rofuse_formats.image.reader import Image
 from rofuse_mount.cli import outcome
+from rofuse_mount.cli.declaring import Command, option
 from rofuse_mount.cli.describing import ROOT_PATH, Describer
 from rofuse_mount.cli.members import Members, json_option, paths_argument, source_argument
 from rofuse_mount.cli.opening import open_source
@@ -21,10 +22,10 @@ _GUIDES = ("├── ", "└── ", "│   ", "    ")
 _DEEPEST = 1 << 16
 
 
-@click.command("tree", short_help="Draw the tree of an archive.")
+@click.command("tree", cls=Command, short_help="Draw the tree of an archive.")
 @source_argument
 @paths_argument()
-@click.option("-L", "--level", type=click.IntRange(1), metavar="N", help="No deeper than N levels.")
+@option("-L", "--level", type=click.IntRange(1), metavar="N", help="No deeper than N levels.")
 @json_option
 @source_options
 def COMMAND(source: str, paths: tuple[str, ...], level: int | None, as_json: bool, **options: Any) -> int:

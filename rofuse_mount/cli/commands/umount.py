@@ -8,13 +8,14 @@ import click
 
 from rofuse_mount import mounting, runtime
 from rofuse_mount.cli import outcome
+from rofuse_mount.cli.declaring import Command, option
 
 
-@click.command("umount", short_help="Take mounts off (also: -u, umount(8), fusermount3 -u).")
+@click.command("umount", cls=Command, short_help="Take mounts off (also: -u, umount(8), fusermount3 -u).")
 @click.argument("mountpoints", nargs=-1, required=True, metavar="MOUNTPOINT...")
-@click.option("--wait", is_flag=True, help="Return only when the server has ended.")
-@click.option("-l", "--lazy", is_flag=True, help="Detach a busy mount; it ends when its last user is gone.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@option("--wait", is_flag=True, help="Return only when the server has ended.")
+@option("-l", "--lazy", is_flag=True, help="Detach a busy mount; it ends when its last user is gone.")
+@option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 def COMMAND(mountpoints: tuple[str, ...], wait: bool, lazy: bool, quiet: bool) -> int:
     """Take mounts of rofuse-mount off. A dead one, whose server is gone, is cleared."""
     status = 0

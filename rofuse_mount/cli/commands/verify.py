@@ -9,6 +9,7 @@ import click
 
 from rofuse_formats.names import raw, text
 from rofuse_formats.verify import Finding, is_below, verify
+from rofuse_mount.cli.declaring import Command, option
 from rofuse_mount.cli.members import Members, paths_argument, source_argument
 from rofuse_mount.cli.opening import Opened, open_to_read
 from rofuse_mount.cli.parameters import source_options
@@ -19,12 +20,10 @@ from rofuse_mount.cli.sizes import readable
 _DAMAGED = 13
 
 
-@click.command("verify", short_help="Read all of an archive and check what can be checked.")
+@click.command("verify", cls=Command, short_help="Read all of an archive and check what can be checked.")
 @source_argument
 @paths_argument()
-@click.option(
-    "--json", "as_json", is_flag=True, help="One object a line: path, ok, error, offset; a summary."
-)
+@option("--json", "as_json", is_flag=True, help="One object a line: path, ok, error, offset; a summary.")
 @source_options
 def COMMAND(source: str, paths: tuple[str, ...], as_json: bool, **options: Any) -> int:
     """Read all of the archive SOURCE, and check its structure and every checksum in it.

@@ -1,0 +1,53 @@
+"""Commands and options as click has them, declared without what takes long to start (``later``): their help texts are
+taken as they are, in one line, and not unindented."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class Option(click.Option):
+    """``help``: one line."""
+
+    def __init__(self, *arguments: Any, help: str | None = None, **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self.help = help
+
+
+def option(*names: str, **attributes: Any) -> Callable[[_Function], _Function]:
+    """``click.option``."""
+    return click.option(*names, cls=Option, **attributes)
+
+
+def _show_help(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        click.echo(context.get_help(), color=context.color)
+        context.exit()
+
+
+class Command(click.Command):
+    """To be given to ``click.command`` as ``cls``."""
+
+    _help: Option | None = None
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        names = list(self.get_help_option_names(ctx))
+        if self._help is None and names:
+            self._help = Option(
+                ["help_wanted", *names],
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                callback=_show_help,
+                help="Show this message and exit.",
+            )
+        return self._help
+
+
+class Group(Command, click.Group):
+    """To be given to ``click.group`` as ``cls``."""
