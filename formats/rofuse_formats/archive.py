@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from rofuse_formats.spool import Spool
     from rofuse_formats.streams import BlockCache, Stream
 
-BLINK = 0.25  # seconds; what is indexed in less is not worth a file
+BLINK, BLINK_OF_WORK = 0.25, 0.1
+"""Seconds, and of them those of a processor, which a busy machine makes no longer: what is indexed in less is not worth
+a file."""
 
 
 class Archive:
@@ -207,6 +209,25 @@ class Archive:
         self.close()
 
 
+class Effort:
+    """What indexing takes, from now on, of time and of the processors; those of processes that are over included."""
+
+    def __init__(self) -> None:
+        self._started, self._worked = time.monotonic(), _processor_seconds()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._started
+
+    @property
+    def is_a_blink(self) -> bool:
+        return self.seconds <= BLINK and _processor_seconds() - self._worked <= BLINK_OF_WORK
+
+
+def _processor_seconds() -> float:
+    return sum(os.times()[:4])
+
+
 class Found:
     """A kept index that can be used. ``fd`` is the caller's."""
 
@@ -313,12 +334,12 @@ def _index_now(
     fd = os.memfd_create("rofuse-index", os.MFD_CLOEXEC)
     file = SpoolFile(settings.spool_limit)
     try:
-        started = time.monotonic()
+        effort = Effort()
         write_index(source, fd, settings, progress, file if settings.spool else None)
         index = Index(fd)
         spool = open_spool(index, file.fd)
         kept = None
-        if keep and time.monotonic() - started > BLINK:
+        if keep and not effort.is_a_blink:
             place = cache.place(os.fsdecode(source.path), here)
             kept = None if keep_index(source, fd, index, spool, place) else place
         return Archive(source, index, settings, kept, spool, points_place(source) if keep else None)

@@ -15,12 +15,11 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import time
 from errno import ENOMEM
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rofuse_formats import Archive, Settings, cache, errors, parts
-from rofuse_formats.archive import BLINK, Found, find_index, frozen, keep_index, open_spool, points_place
+from rofuse_formats.archive import Effort, Found, find_index, frozen, keep_index, open_spool, points_place
 from rofuse_formats.carrying import carried_index, carrier
 from rofuse_formats.codecs import faster_library
 from rofuse_formats.directory.source import DirectorySource
@@ -209,18 +208,17 @@ def _with_new_index(
     """``why``: there is none that is kept. ``quickly``: here, where that takes next to nothing."""
     fd = os.memfd_create("rofuse-index", os.MFD_CLOEXEC)
     try:
-        started = time.monotonic()
-        spool_fd = -1
+        effort, spool_fd = Effort(), -1
         if not (quickly and _has_quick_index(source, fd, settings)):
             spool_fd = _write_index(source, fd, settings, draw=not options["quiet"])
-        took = time.monotonic() - started
+        seconds, is_a_blink = effort.seconds, effort.is_a_blink
         if settings.freeze:
             _take_over(source)
         index = Index(fd)
         spool = open_spool(index, spool_fd)
         points = points_place(source) if not options["no_index"] else None
-        notes = [f"indexed in {took:.1f} s ({why})", *_slower(index)]
-        if not options["no_index"] and (took > BLINK if keep is None else keep):
+        notes = [f"indexed in {seconds:.1f} s ({why})", *_slower(index)]
+        if not options["no_index"] and (not is_a_blink if keep is None else keep):
             place = cache.place(os.fsdecode(source.path), options["index_here"])
             trouble = keep_index(source, fd, index, spool, place)
             if trouble and keep:

@@ -100,7 +100,7 @@ def _is_gone(pid: int) -> bool:
 
 
 def test_the_index_is_kept_where_it_took_long(rofuse: Rofuse, mountpoint: Path) -> None:
-    archive, count = rofuse.folder / "many.tar", 200_000  # three times a blink on a fast machine
+    archive, count = rofuse.folder / "many.tar", 100_000  # three times a blink on a fast machine
     with tarfile.open(archive, "w") as tar:
         for number in range(count):
             tar.addfile(tarfile.TarInfo(f"d{number % 100}/f{number}"))
