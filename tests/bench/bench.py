@@ -137,8 +137,12 @@ def zip_cases(arguments: argparse.Namespace, work: Path) -> Iterator[Case]:
 
 
 def chosen(tasks: dict[str, Task], words: list[str]) -> dict[str, Task]:
-    """The tasks that were asked for: all, where no word names one."""
-    named = {name: task for name, task in tasks.items() if any(word in name for word in words)}
+    """The tasks that were asked for: all, where no word names one. A word that is a task's name means that alone."""
+    named = {
+        name: task
+        for name, task in tasks.items()
+        if any(word == name or (word not in tasks and word in name) for word in words)
+    }
     return named or tasks
 
 
