@@ -8,7 +8,11 @@ anywhere; where it goes on near the end of the one before, with ever more of wha
 What has been handed on stays in the page cache, but counts as this process's memory while it is mapped: every now and
 then all of it is let go, and what is still on its way is mapped again when it is looked at.
 
+Some file systems let nothing be mapped (ENODEV: FUSE with direct I/O is one): there, bytes are copied.
+
 Rules
+- Of a file that became shorter, the page that it now ends in reads as zeros behind its end, and no fault tells of that.
+  So its size is looked at by every read, and nothing beyond is given out.
 - Reads may come from any number of threads. What they tell each other of where reading goes on is a hint: none waits.
 """
 
@@ -16,6 +20,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from errno import ENODEV
 
 from rofuse_formats.limits import MIB
 from rofuse_formats.source import FileSource
@@ -40,21 +45,26 @@ class MappedFile:
         self._told = 0  # up to where has been announced
         self._window = 0
         self._handed_on = 0  # bytes since the map was let go
-        if source.size:
-            self._map = mmap.mmap(source.fd, source.size, prot=mmap.PROT_READ)
+        self._map = _mapped(source)
+        if self._map is not None:
             self._map.madvise(mmap.MADV_RANDOM)
             self._view = memoryview(self._map)
 
     def read(self, offset: int, size: int) -> memoryview:
-        """Bytes [offset, offset+size), fewer at the end. Not to be touched: the file may have been truncated."""
+        """Bytes [offset, offset+size), fewer at the end. Not to be touched: the file may have been truncated. Raises
+        OSError."""
+        if self._map is None:
+            return memoryview(self._source.pread(size, offset))
         piece = self._view[offset : offset + size]
+        if piece and (now := os.lseek(self._source.fd, 0, os.SEEK_END)) < offset + len(piece):
+            piece = piece[: max(0, now - offset)]
         self._announce(offset, offset + len(piece))
         self._let_go(len(piece))
         return piece
 
     def _let_go(self, size: int) -> None:
         self._handed_on += max(size, _FAULT)
-        if self._handed_on > RESIDENT and size:
+        if self._handed_on > RESIDENT and size and self._map is not None:
             self._handed_on = 0
             self._map.madvise(mmap.MADV_DONTNEED)
 
@@ -72,3 +82,15 @@ class MappedFile:
         for at in range(start, until, _AT_ONCE):
             os.posix_fadvise(self._source.fd, at, min(_AT_ONCE, until - at), os.POSIX_FADV_WILLNEED)
         self._told = until
+
+
+def _mapped(source: FileSource) -> mmap.mmap | None:
+    """Nothing of what is empty, or cannot be mapped. Raises OSError."""
+    if not source.size:
+        return None
+    try:
+        return mmap.mmap(source.fd, source.size, prot=mmap.PROT_READ)
+    except OSError as error:
+        if error.errno != ENODEV:
+            raise
+        return None

@@ -2,7 +2,8 @@
 
 Whoever indexes any archive whatever does it in a process apart (``rofuse_mount.cli.opening``): it may take much memory
 for a while, and decodes what a stranger wrote with C libraries. To start one takes longer than to read the central
-directory of a zip archive with some hundred members, which needs neither.
+directory of a zip archive with some hundred members, which needs neither (but for the targets of symbolic links that
+are compressed: those are decoded as any member is that is read).
 
 Rules
 - What is indexed here is not compressed as a whole, holds no archives, and its format reads it by its own Python code.

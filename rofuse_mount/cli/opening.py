@@ -295,7 +295,7 @@ def _index_and_exit(
     from rofuse_mount.cli.progress import Progress
     from rofuse_mount.memory import bound_memory, keep_one_heap
 
-    status, most = 0, settings.limits.max_memory or three_quarters_of_memory()
+    status = 0
     progress = Progress("indexing", os.fsdecode(source.name), draw)
     try:
         sys.setswitchinterval(
@@ -304,7 +304,7 @@ def _index_and_exit(
         keep_one_heap()
         settings.limits.may_fork = True
         spool = SpoolFile(settings.spool_limit)
-        bound_memory(most)
+        bound_memory(settings.limits.max_memory or three_quarters_of_memory())
         write_index(source, fd, settings, progress, spool if settings.spool else None)
         socket.send_fds(sink, [_DONE], [spool.fd] if spool.fd >= 0 else [])
     except KeyboardInterrupt:
@@ -312,9 +312,7 @@ def _index_and_exit(
     except BaseException as error:
         status = 1
         if _lacks_memory(error):
-            error = errors.LimitError(
-                f"indexing takes more than {most / MIB:,.0f} MiB of memory; --max-memory raises the limit"
-            )
+            error = errors.LimitError(_of_memory(settings.limits.max_memory))
         if isinstance(error, errors.FormatError | OSError):
             os_error = [error.errno, error.strerror] if isinstance(error, OSError) else None
             sink.send(json.dumps([type(error).__name__, str(error)[:4096], os_error]).encode())
@@ -332,6 +330,12 @@ def _lacks_memory(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno == ENOMEM
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "new thread" in str(error))
+
+
+def _of_memory(most: int | None) -> str:
+    if most is None:
+        return "indexing takes more memory than there is, or than this process may have (see ulimit -a)"
+    return f"indexing takes more than {most / MIB:,.0f} MiB of memory; --max-memory raises the limit"
 
 
 def _raise_reported(text: bytes) -> NoReturn:

@@ -149,6 +149,9 @@ def _run(command: Callable[[], object]) -> int:
     except (ReaderGoneError, BrokenPipeError):
         leave_standard_output()
         return READER_GONE
+    except MemoryError:
+        say("there is not enough memory, or this process may have no more (see ulimit -a)")
+        return FAILED
     except OSError as error:
         say(describe(error))
         return FAILED

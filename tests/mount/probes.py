@@ -198,6 +198,11 @@ def opening(path: str, flags: str) -> str:
     return _error(os.open, path, int(flags))
 
 
+def reading(path: str) -> str:
+    """The error of opening and reading a file; empty where all of it can be read."""
+    return _error(Path(path).read_bytes)
+
+
 def _error(call: Callable[..., object], *arguments: object) -> str:
     try:
         call(*arguments)

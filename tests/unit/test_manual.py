@@ -10,6 +10,9 @@ from pathlib import Path
 import click
 import pytest
 
+from rofuse_formats import Limits, parts, points_file, spool_file, streams
+from rofuse_formats.image import builder
+from rofuse_formats.limits import MIB
 from rofuse_mount.cli import _root
 
 MANUALS = sorted((Path(__file__).parents[2] / "man").iterdir())
@@ -72,3 +75,27 @@ def test_the_manual_is_well_formed(manual: Path) -> None:
         timeout=30,
     )
     assert (result.returncode, result.stdout) == (0, "")
+
+
+def test_what_an_archive_can_cost_is_what_the_code_allows() -> None:
+    """The figures of SECURITY CONSIDERATIONS."""
+    text = MANUAL.read_text().partition(".Sh SECURITY CONSIDERATIONS")[2]
+    limits = Limits()
+    for figure, said in (
+        (limits.max_entries, "33,554,432"),
+        (limits.max_path, "a path of 64 KiB"),
+        (limits.max_path // 2, "a depth of 32,768"),
+        (limits.max_xattrs, "attributes of 64 KiB"),
+        (limits.max_window // MIB, "window of 128 MiB"),
+        (builder.NAME_MAX, "names of 255 bytes"),
+        (builder.TARGET_MAX, "target of 4,095 bytes"),
+        (streams.CACHE_BUDGET // MIB, "24 MiB for decoded blocks"),
+        (streams.CURSOR_BUDGET // MIB, "each compression 40 MiB"),
+        (streams.LARGE_CURSOR_BUDGET // MIB, "to 144 MiB"),
+        (spool_file.RESERVE // MIB, "of which 256 MiB"),
+        (points_file.LARGEST // MIB, "than 64 MiB"),
+        (parts.MOST, "200 at most"),
+    ):
+        number = int(re.sub(r"\D", "", said))
+        assert said in " ".join(text.split("\n"))
+        assert figure == number * (1 << 10 if "KiB" in said else 1), said

@@ -1,9 +1,12 @@
-"""What a mapped file announces to the kernel before it is read."""
+"""Bytes of a mapped file: which there are, and what is announced to the kernel before they are read."""
 
 from __future__ import annotations
 
+import errno
+import mmap
 import os
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -97,3 +100,26 @@ def mapped_memory() -> int:
     """Bytes of this process that are files' pages."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if "RssFile" in line)
     return int(line.split()[1]) * KIB
+
+
+def test_nothing_behind_the_end_of_a_file_that_became_shorter(tmp_path: Path) -> None:
+    """The page that it ends in goes on with zeros, which are nobody's bytes."""
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 10_000)
+    mapped = MappedFile(FileSource(path))
+    os.truncate(path, 5000)
+    assert bytes(mapped.read(4096, 2000)) == b"x" * 904
+    assert bytes(mapped.read(5000, 100)) == bytes(mapped.read(9000, 100)) == b""
+
+
+def test_what_cannot_be_mapped_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789")
+
+    def refuse(*arguments: object, **named: object) -> NoReturn:
+        raise OSError(errno.ENODEV, "No such device")
+
+    monkeypatch.setattr(mmap, "mmap", refuse)
+    mapped = MappedFile(FileSource(path))
+    assert bytes(mapped.read(3, 4)) == b"3456"
+    assert bytes(mapped.read(8, 4)) == b"89"
