@@ -10,6 +10,7 @@ from functools import cache
 
 from rofuse_formats.entry import AnyFormat
 from rofuse_formats.errors import IndexDamagedError
+from rofuse_formats.registry import modules
 
 
 def named(name: str) -> AnyFormat:
@@ -27,10 +28,8 @@ def named(name: str) -> AnyFormat:
 def formats() -> dict[str, AnyFormat]:
     """All archive formats by name, in the order in which they are asked: the modules' alphabetical order, but for those
     that say that they are to be the ``last``."""
-    import pkgutil  # only where all are wanted: a mount with a ready index wants one, by name at most
-
     found: dict[str, AnyFormat] = {}
-    for module in pkgutil.iter_modules(__path__):
-        archive_format: AnyFormat = importlib.import_module(f"{__name__}.{module.name}").FORMAT
+    for module in modules(__name__, __path__):
+        archive_format: AnyFormat = module.FORMAT
         found[archive_format.name] = archive_format
     return dict(sorted(found.items(), key=lambda item: getattr(item[1], "last", False)))

@@ -29,6 +29,7 @@ from typing import Protocol
 
 from rofuse_formats.errors import DamagedError, IndexDamagedError
 from rofuse_formats.limits import Limits
+from rofuse_formats.registry import modules
 from rofuse_formats.source import Source
 
 
@@ -137,11 +138,9 @@ class Codec(Protocol):
 @cache
 def codecs() -> dict[str, Codec]:
     """All codecs by name: one per module of this folder, in the modules' alphabetical order."""
-    import pkgutil  # only where all are wanted: a mount with a ready index wants one, by name
-
     found: dict[str, Codec] = {}
-    for module in pkgutil.iter_modules(__path__):
-        codec: Codec = importlib.import_module(f"{__name__}.{module.name}").CODEC
+    for module in modules(__name__, __path__):
+        codec: Codec = module.CODEC
         found[codec.name] = codec
     return found
 
