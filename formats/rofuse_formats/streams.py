@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rofuse_formats.codecs import Cursor, SeekableStream
-from rofuse_formats.errors import DamagedError
+from rofuse_formats.errors import DamagedError, TruncatedError
 from rofuse_formats.image import layout
 from rofuse_formats.limits import MIB
 from rofuse_formats.mapped import MappedFile
@@ -67,8 +67,12 @@ class StoredStream:
         self._files = [MappedFile(file) for file in source.files]
 
     def read(self, offset: int, size: int, /) -> list[memoryview]:
-        places = runs(self._starts, offset, min(size, self.size - offset))
-        return [self._files[number].read(at, count) for number, at, count in places]
+        size = min(size, self.size - offset)
+        places = runs(self._starts, offset, size)
+        pieces = [self._files[number].read(at, count) for number, at, count in places]
+        if sum(map(len, pieces)) < size:
+            raise TruncatedError("the archive has become shorter since it was opened", offset)
+        return pieces
 
     def pread(self, size: int, offset: int, /) -> bytes:
         return self._source.pread(size, offset)
