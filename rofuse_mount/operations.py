@@ -14,12 +14,13 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from errno import E2BIG, EINVAL, EIO, ENAMETOOLONG, ENOSYS, ERANGE, EROFS
 from struct import Struct
 from typing import TYPE_CHECKING, TypeAlias
 
 from rofuse_mount import listing, wire
+from rofuse_mount.buffers import within
 from rofuse_mount.encoding import (
     FOREVER,
     NAME_MAX,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 Payload: TypeAlias = Buffer | list[Buffer] | None
 Operation: TypeAlias = Callable[["Engine", Context, int, bytes], Payload]
 
-MAX_BUFFERS = 1024  # of one writev (IOV_MAX)
 LINK_MAX = 4095  # bytes of a symbolic link's target
 XATTR_MAX = 65536  # bytes of an extended attribute's value, and of a list of names
 
@@ -229,7 +229,7 @@ def _read(engine: Engine, ctx: Context, nodeid: int, request: bytes) -> Payload:
         return data
     if type(data) is memoryview and data.nbytes <= size and data.c_contiguous:
         return data
-    return _within(data, size)
+    return within(data, size)
 
 
 @operation(Opcode.RELEASE, least=wire.RELEASE_IN.size)
@@ -377,25 +377,3 @@ def _sized(value: bytes, size: int) -> bytes:
     if len(value) > size:
         raise OSError(ERANGE, "the value is longer")
     return value
-
-
-def _flat(part: Buffer) -> Buffer:
-    """The same bytes as something that counts and cuts by the byte."""
-    view = memoryview(part)
-    if view.c_contiguous:
-        return view.cast("B") if view.nbytes else b""
-    return view.tobytes()
-
-
-def _within(data: Buffer | Sequence[Buffer], size: int) -> list[Buffer]:
-    """What a read gave, as few enough buffers, and cut to what was asked for. Nothing of it is looked at."""
-    parts: list[Buffer] = []
-    for part in (data,) if isinstance(data, bytes | bytearray | memoryview) else data:
-        flat = _flat(part)
-        length = len(flat)
-        if length > size:
-            flat, length = memoryview(flat)[:size], size
-        if length:
-            parts.append(flat)
-            size -= length
-    return parts if len(parts) < MAX_BUFFERS else [b"".join(parts)]

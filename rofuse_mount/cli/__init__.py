@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NoReturn
 
-from rofuse_mount.cli import later  # noqa: F401 - before click
+from rofuse_mount.cli import later  # noqa: F401 - to be imported before click: it puts off what click imports
 
 # isort: split
 import click

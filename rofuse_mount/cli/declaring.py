@@ -4,9 +4,15 @@ taken as they are, in one line, and not unindented."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import click
+
+# Generic from click 8.4 on, whose types are the ones that are checked.
+if TYPE_CHECKING:
+    ParamType: TypeAlias = click.ParamType[Any]
+else:
+    ParamType = click.ParamType
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 

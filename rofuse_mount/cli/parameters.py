@@ -11,7 +11,7 @@ from typing import IO, Any, TypeVar
 import click
 
 from rofuse_formats import Limits, ScanOptions, Settings
-from rofuse_mount.cli.declaring import option
+from rofuse_mount.cli.declaring import ParamType, option
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -20,7 +20,7 @@ _LONGEST_PASSWORD = 1 << 16
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 
 
-class Size(click.ParamType):  # type: ignore[type-arg]  # generic only from click 8.4 on
+class Size(ParamType):
     """Bytes, or with a suffix K, M, G, T (powers of 1024)."""
 
     name = "size"

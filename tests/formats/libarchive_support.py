@@ -62,7 +62,7 @@ def helpers(archive: Archive) -> list[process.Helper]:
 
 def seven(folder: Path, tree: dict[str, bytes], *options: str) -> Path:
     """A 7z archive of these files, in this order."""
-    if shutil.which("7z") is None:
+    if shutil.which("7z") is None:  # not every system has it; .ci/setup installs it
         pytest.skip("needs 7z (package p7zip-full)")
     source = folder / "source"
     for name, data in tree.items():

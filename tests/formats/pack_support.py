@@ -7,6 +7,7 @@ import os
 import random
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import rofuse_formats
 from rofuse_formats import Archive
@@ -44,9 +45,9 @@ def tar_of(content: dict[str, bytes], path: Path, *, mtime: int = 1_700_000_000)
     return path
 
 
-def packed(source: Path, out: Path, **options: object) -> tuple[Path, Superblock]:
+def packed(source: Path, out: Path, **options: Any) -> tuple[Path, Superblock]:
     """``options``: of ``Options``; blocks are small unless it is said otherwise."""
-    how = Options(**({"block_size": BLOCK} | options))  # type: ignore[arg-type]  # each test gives what fits
+    how = Options(**({"block_size": BLOCK} | options))
     fd = os.open(out, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
     try:
         with rofuse_formats.open(source, keep=False) as archive:

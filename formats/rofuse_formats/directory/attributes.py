@@ -56,7 +56,7 @@ def _listxattrat() -> Callable[[int, bytes], int] | None:
     number, flags, nothing = ctypes.c_long(_SYS_LISTXATTRAT), ctypes.c_long(_NO_FOLLOW), ctypes.c_size_t(0)
 
     def size(folder: int, name: bytes) -> int:
-        return syscall(number, folder, name, flags, None, nothing)  # type: ignore[no-any-return]  # a long
+        return int(syscall(number, folder, name, flags, None, nothing))
 
     if size(_AT_FDCWD, b"/") < 0 and ctypes.get_errno() in (ENOSYS, EPERM):
         return None

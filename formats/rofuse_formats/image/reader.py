@@ -17,6 +17,7 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
+from typing import Any
 
 from rofuse_formats.entry import Extent, PackedMember, Time
 from rofuse_formats.errors import IndexDamagedError
@@ -30,7 +31,9 @@ def _column(view: memoryview, code: str) -> memoryview:
         swapped = array(code, view.tobytes())
         swapped.byteswap()
         return memoryview(swapped)
-    return view.cast(code)  # type: ignore[call-overload, no-any-return]  # typeshed takes literal codes only; ours are in layout's table
+    native: Any = code  # the types know literal codes only; ours are in layout's table
+    column: memoryview = view.cast(native)
+    return column
 
 
 class Image:

@@ -12,7 +12,7 @@ import click
 from rofuse_formats.globbing import Pattern
 from rofuse_formats.image.reader import Image
 from rofuse_formats.names import type_of
-from rofuse_mount.cli.declaring import Command, option
+from rofuse_mount.cli.declaring import Command, ParamType, option
 from rofuse_mount.cli.describing import ROOT_PATH, Describer
 from rofuse_mount.cli.members import Members, json_option, paths_argument, source_argument
 from rofuse_mount.cli.opening import open_source
@@ -33,7 +33,7 @@ _LETTERS = {
 Test = Callable[[Image, bytes, int], bool]
 
 
-class _Types(click.ParamType):  # type: ignore[type-arg]  # generic only from click 8.4 on
+class _Types(ParamType):
     """Letters of ``find -type``, separated by commas, or the types' names."""
 
     name = "type"
@@ -48,7 +48,7 @@ class _Types(click.ParamType):  # type: ignore[type-arg]  # generic only from cl
         return words
 
 
-class _Sizes(click.ParamType):  # type: ignore[type-arg]  # generic only from click 8.4 on
+class _Sizes(ParamType):
     """Bytes, or with a suffix; ``+`` more than that, ``-`` less. Becomes a test."""
 
     name = "size"
@@ -69,7 +69,7 @@ class _Sizes(click.ParamType):  # type: ignore[type-arg]  # generic only from cl
         return test
 
 
-class _Moment(click.ParamType):  # type: ignore[type-arg]  # generic only from click 8.4 on
+class _Moment(ParamType):
     """A date, a date and time, ``@SECONDS``, or a file on disk, whose time counts. In nanoseconds."""
 
     name = "moment"

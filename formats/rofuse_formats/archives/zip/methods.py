@@ -14,7 +14,7 @@ import lzma
 import struct
 import zlib
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 from rofuse_formats.archives.zip import records
 from rofuse_formats.errors import (
@@ -178,7 +178,7 @@ def inflater() -> tuple[_Decompressor, type[Exception]]:
         from isal import igzip_lib
     except ImportError:
         return _Zlib(), zlib.error
-    error: type[Exception] = igzip_lib.error  # type: ignore[assignment]  # isal's stub says `error: Exception`
+    error = cast("type[Exception]", igzip_lib.error)  # its stub says that it is one, not a class of them
     return igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_DEFLATE), error
 
 

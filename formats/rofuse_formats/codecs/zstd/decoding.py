@@ -8,7 +8,7 @@ Rules
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 from rofuse_formats.codecs.zstd.frame import LARGEST_WINDOW, MAGIC
 from rofuse_formats.errors import DamagedError
@@ -75,7 +75,7 @@ class Stretch:
         except zstandard.ZstdError as error:  # a dictionary that is none
             raise self._failure(error) from error
         self._reader = decompressor.stream_reader(
-            self._input,  # type: ignore[arg-type]  # the stubs want an IO, the library only its read()
+            cast("IO[bytes]", self._input),  # the library only wants its read()
             read_size=PIECE,
             read_across_frames=dictionary is None,
         )
