@@ -24,7 +24,7 @@ from itertools import islice
 from struct import Struct
 from typing import Any
 
-from rofuse_formats import Archive
+from rofuse_formats import Archive, patience
 from rofuse_formats.errors import (
     ChangedError,
     FormatError,
@@ -94,6 +94,8 @@ class ArchiveFilesystem(Filesystem):
     ``view.subdir`` is none of the archive."""
 
     export = True
+    knows_readers = False
+    """Whether a reader's pid means the same process here, so that it can be seen when that has ended."""
 
     def __init__(
         self, archive: Archive, view: View | None = None, *, log: Callable[[str], None] = lambda line: None
@@ -273,11 +275,14 @@ class ArchiveFilesystem(Filesystem):
         node = self._node(ino)
         if not stat.S_ISREG(self._image.mode[node - 1]):
             raise IsADirectoryError(EISDIR, "not a file")
+        patience.reading_for(ctx.pid if self.knows_readers else 0)
         try:
             data = self._contents.read(node, offset, size)
         except FormatError as error:
             self._tell(node, offset, error)
             raise OSError(_errno_of(error), str(error)) from error
+        finally:
+            patience.reading_for(0)
         if not offset and self._pusher is not None and self._pusher.is_small(node):
             self._pusher.after(node)
         return data

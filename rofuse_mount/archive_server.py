@@ -49,6 +49,7 @@ class Spec:
         "options",
         "owner_only",
         "parts",
+        "pids",
         "points",
         "settings",
         "source",
@@ -73,6 +74,7 @@ class Spec:
         self.workers: int = values["workers"]
         self.points: str | None = values.get("points")  # where seek points of members are kept
         self.ending: dict[str, Any] = values.get("ending") or {}
+        self.pids: int = values.get("pids", 0)  # the namespace whose numbers the kernel tells
         self.parts: list[tuple[str, int]] = [(path, fd) for path, fd in values.get("parts") or ()]
 
     def write(self) -> int:
@@ -133,7 +135,9 @@ class Spec:
 
             return (OwnerOnlyDirectory if self.owner_only else DirectoryFilesystem)(archive, view, log=_warn)
         kind = OwnerOnlyFilesystem if self.owner_only else ArchiveFilesystem
-        return kind(archive, view, log=_warn)
+        filesystem = kind(archive, view, log=_warn)
+        filesystem.knows_readers = self.pids == pid_namespace()
+        return filesystem
 
     def slots(self) -> SharedSlots | None:
         """Of files that are passed through."""
@@ -162,6 +166,14 @@ def load_settings(known: dict[str, Any]) -> Settings:
     scan, password = dict(known["scan"]), known["scan"]["password"]
     scan["password"] = password.encode("latin-1") if password is not None else None
     return Settings(ScanOptions(**scan), Limits(**known["limits"]), **plain)
+
+
+def pid_namespace() -> int:
+    """What tells this process's from any other; -1 where that cannot be known."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return -1
 
 
 def identity(descriptors: Iterable[int]) -> list[int]:

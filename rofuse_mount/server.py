@@ -42,7 +42,10 @@ if TYPE_CHECKING:
 Handle: TypeAlias = Callable[[memoryview], Sequence[Buffer] | None]
 
 _THREADS = 4
-_ENDED, _ORPHANED, _READY = 0, 254, 255  # events; a number between them is a signal's
+_ENDED, _OVER, _ORPHANED, _READY = 0, 253, 254, 255  # events; a number between them is a signal's
+_OVER_SECONDS = (
+    1.0  # for requests that are answered still, when there is nobody any more who could read the replies
+)
 _OPCODE_AT = 4  # in a request; its low byte is enough
 _RESUMED_MAX_WRITE = 1 << 20  # what another server may have negotiated; pages that are not used cost nothing
 
@@ -92,6 +95,7 @@ class Server:
         self._lock = threading.Lock()  # of all that follows
         self._threads = 0  # that serve
         self._waiting = False  # whether somebody is in serve
+        self._over = False  # whether a thread has read the connection's end
         self._failure: Exception | None = None
         self._events = self._event_sink = -1
 
@@ -168,6 +172,9 @@ class Server:
             while (event := self._next_event()) != _ENDED:
                 if event == _READY:
                     self._ready()
+                elif event == _OVER:
+                    self._drain(_OVER_SECONDS)
+                    break
                 elif event == _ORPHANED:
                     self._leave()
                     break
@@ -293,6 +300,10 @@ class Server:
         with self._lock:
             self._threads -= 1
             if self._threads:
+                is_leaving = self._post is not None and self._post.leaving  # which is no end
+                if failure is None and not is_leaving and not self._over and self._waiting:
+                    self._over = True
+                    self._tell(_OVER)
                 return
             self._failure = failure
             if self._waiting:

@@ -24,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
+from rofuse_formats import patience
 from rofuse_formats.codecs import Cursor, SeekableStream
 from rofuse_formats.errors import DamagedError, TruncatedError
 from rofuse_formats.image import layout
@@ -224,9 +225,13 @@ class DecodedStream:
             point = self._point(position)
             data = self._cache.get((self._number, block))
             if data is None:
-                with self._running:
+                with patience.held(self._running):
                     cursor = self._take(position, point) or self._stream.cursor(point)
-                    data = self._run(cursor, position)
+                    try:
+                        data = self._run(cursor, position)
+                    except InterruptedError:  # it is where it is
+                        self._rest(cursor)
+                        raise
                     self._rest(cursor)
             return data
 
@@ -242,6 +247,7 @@ class DecodedStream:
         start = cursor.position + -cursor.position % BLOCK
         cursor.skip(start - cursor.position)
         while True:
+            patience.check()
             expected = min(BLOCK, self.size - start)
             data = cursor.read(expected)
             if len(data) != expected:
@@ -259,7 +265,7 @@ class DecodedStream:
             lock, users = self._stretches.get(point) or (threading.Lock(), 0)
             self._stretches[point] = lock, users + 1
         try:
-            with lock:
+            with patience.held(lock):
                 yield
         finally:
             with self._lock:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from rofuse_mount import wire
+from rofuse_mount import server, wire
 from rofuse_mount.device import Device
 from rofuse_mount.engine import Engine
 from rofuse_mount.filesystem import Filesystem
@@ -82,6 +82,9 @@ def serve(kernel: SocketKernel) -> Iterator[Serve]:
     kernel.end()
     for serving in running:
         serving.join()
+    for thread in threading.enumerate():  # or it would read what has its descriptor's number next
+        if thread.name == "rofuse-serve":
+            thread.join(SECONDS)
 
 
 def test_ready_is_after_init_and_not_before(kernel: SocketKernel, serve: Serve) -> None:
@@ -128,6 +131,30 @@ def test_as_many_threads_as_were_asked_for_work_at_once(kernel: SocketKernel, se
     replies = [kernel.reply() for _ in range(5)]
     assert {reply.unique for reply in replies} == wanted
     assert {reply.body for reply in replies} == {b"met"}
+
+
+def test_a_request_that_nobody_waits_for_does_not_keep_the_server(
+    kernel: SocketKernel, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_OVER_SECONDS", 0.05)
+    begun, later = threading.Event(), threading.Event()
+
+    class Slow(Fixed):
+        def read(self, ctx: Context, ino: int, fh: int, offset: int, size: int) -> bytes:
+            begun.set()
+            later.wait(SECONDS)
+            return b""
+
+    filesystem = Slow()
+    serving = serve(filesystem)
+    kernel.init()
+    kernel.request(Opcode.READ, READ)
+    assert begun.wait(SECONDS)
+    kernel.end()
+    serving.join()
+    assert not later.is_set()
+    assert (serving.failure, filesystem.ends) == (None, 1)
+    later.set()
 
 
 @pytest.mark.parametrize("accident", [ValueError, MemoryError, KeyboardInterrupt, SystemExit])

@@ -219,6 +219,7 @@ class Request:
             index=opened.index,
             spool=opened.archive.spool.fd if opened.archive.spool else -1,
             index_path=opened.archive.index_path,
+            pids=archive_server.pid_namespace(),
             points=opened.archive.points_path,
             settings=archive_server.dump_settings(source_settings(self.options)),
             view=self._view(),

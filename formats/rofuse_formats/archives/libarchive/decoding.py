@@ -21,6 +21,7 @@ from collections.abc import Callable
 from errno import EBADF, EIO
 from threading import Condition, Thread
 
+from rofuse_formats import patience
 from rofuse_formats.archives.libarchive import protocol
 from rofuse_formats.archives.libarchive.groups import END
 from rofuse_formats.archives.libarchive.keeping import Held, Keeper, joined
@@ -64,6 +65,7 @@ class Decoding:
         """Bytes [start, end), when all up to ``need`` was decoded and nothing of ``check`` is known to be bad. Raises
         DamagedError, LimitError, UnsupportedError, PasswordError, OSError."""
         while True:
+            patience.check()
             with self._changed:
                 if self._is_closed:
                     raise OSError(EBADF, "the archive is closed")
@@ -71,7 +73,7 @@ class Decoding:
                 found = self._find(start, end, need)
                 current = self._claim(start) if found is None else None
                 if found is None and current is None:
-                    self._changed.wait()
+                    self._changed.wait(patience.PERIOD)
             if found is not None:
                 return joined(self._cache, *found, start, end)
             if current is not None:
@@ -238,8 +240,10 @@ class Decoding:
             helper.close()
 
     def _advance(self, current: Pass, need: int) -> None:
-        """Takes in what the helper tells until ``need`` is reached, or the group's end."""
+        """Takes in what the helper tells until ``need`` is reached, or the group's end, or nobody waits for it."""
         while not current.is_over and not current.has_to_stop and current.position < need:
+            if patience.is_in_vain():
+                break
             try:
                 self._step(current)
             except DiedError as error:

@@ -1,0 +1,104 @@
+"""For whom something is read, and whether that one still waits.
+
+Strategy
+A byte of an archive may be gigabytes of decoding away, and who asked for it may be killed meanwhile. The kernel says
+nothing of that to who answers (a page that is read ahead has nobody who could be interrupted), so who decodes looks now
+and then whether the process that asked is still there. A thread says for which one it reads (``reading_for``); what may
+take long asks whether that is of any use (``check``).
+
+Rules
+- Nothing is given up but on evidence: the process was there when the decoding began, and is not there any more.
+- A signal that its receiver survives gives nothing up: programs do not expect a file's read to be interrupted.
+- Asking costs nothing where it was done less than ``PERIOD`` ago, or nobody is named.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from errno import EINTR
+from time import monotonic
+
+PERIOD = 0.2  # seconds
+
+
+class _Reader(threading.local):
+    """Of this thread. ``due``: when it is to be looked for again; 0: it was not yet."""
+
+    pid = 0
+    due = 0.0
+
+
+_reader = _Reader()
+
+
+def reading_for(pid: int) -> None:
+    """This thread reads for that process (a thread of it will do) from now on; 0: for nobody who could be gone."""
+    _reader.pid, _reader.due = pid, 0.0
+
+
+def is_in_vain() -> bool:
+    """Whether the process this thread reads for has come to its end."""
+    reader = _reader
+    if not reader.pid:
+        return False
+    now = monotonic()
+    if now < reader.due:
+        return False
+    is_first, reader.due = not reader.due, now + PERIOD
+    if _lives(reader.pid):
+        return False
+    if is_first:  # it cannot be seen from here
+        reader.pid = 0
+    return not is_first
+
+
+def check() -> None:
+    """Raises InterruptedError where going on is in vain."""
+    if is_in_vain():
+        raise InterruptedError(EINTR, "whoever asked for it has ended")
+
+
+@contextmanager
+def held(lock: threading.Lock | threading.Semaphore) -> Iterator[None]:
+    """A lock, waited for as long as that makes sense. Raises InterruptedError."""
+    if not lock.acquire(blocking=not _reader.pid):
+        while not lock.acquire(timeout=PERIOD):
+            check()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _lives(pid: int) -> bool:
+    """Not where it is being killed: it may wait for the very reply that is given up. Nor is a zombie alive."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        pass
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            status = file.read(1 << 14)
+    except OSError:
+        return True
+    _, _, state = status.partition(b"\nState:\t")
+    pending = _signals(status, b"\nSigPnd:\t") | _signals(status, b"\nShdPnd:\t")
+    return not pending & _KILL and state[:1] not in (b"Z", b"X")
+
+
+_KILL = (
+    1 << 8
+)  # SIGKILL in a set of signals; what kills a process otherwise becomes that (signal(7), proc(5))
+
+
+def _signals(status: bytes, title: bytes) -> int:
+    _, _, rest = status.partition(title)
+    try:
+        return int(rest.partition(b"\n")[0] or b"0", 16)
+    except ValueError:
+        return 0
