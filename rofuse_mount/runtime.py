@@ -6,6 +6,9 @@ its servers hold the same lock. Who wants to know whether they have ended asks f
 who hold it, however they end. A file without a lock is left over and means nothing. What changes is asked for at a
 socket beside it, ``N.socket`` (``supervisor.desk``).
 
+The kernel gives the number of a mount that has ended out again, perhaps before its servers have ended too. So a file is
+made under another name, locked, and renamed: what stood there is of a mount that is no more, and its lock another one.
+
 Rules
 - The directory is ``$XDG_RUNTIME_DIR/rofuse-mount`` where that is the user's own, else ``/run/rofuse-mount`` for root
   and ``/tmp/rofuse-mount-UID``; private to its user, else it is not used.
@@ -18,7 +21,8 @@ import fcntl
 import json
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -49,11 +53,12 @@ def _is_private(path: str, user: int) -> bool:
 
 class Registration:
     """A mount's entry in the list of live mounts, until it is closed or all who hold ``fd`` have ended. ``listener``:
-    the socket where it can be asked. Both are -1, and ``files`` empty, where nothing can be written."""
+    the socket where it can be asked. Both are -1, and ``files`` empty, where nothing can be written. ``files``: for
+    ``forget``, each with its inode's number."""
 
     def __init__(self, minor: int | None, facts: dict[str, Any]) -> None:
         self.fd = self.listener = -1
-        self.files: list[str] = []
+        self.files: list[tuple[str, int]] = []
         if minor is None:
             return
         folder = directory()
@@ -62,14 +67,28 @@ class Registration:
             os.makedirs(folder, mode=0o700, exist_ok=True)
             if not _is_private(folder, os.getuid()):
                 return
-            self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.files.append(path)
-            self.listener = _listen(folder, minor)
-            self.files.append(os.path.join(folder, _socket_name(minor)))
-            self.write(facts)
+            with _alone(folder):
+                self.fd = self._locked(path)
+                self._note(path)
+                self.listener = _listen(folder, minor)
+                self._note(os.path.join(folder, _socket_name(minor)))
+                self.write(facts)
         except OSError:
             self.close()
+
+    def _locked(self, path: str) -> int:
+        new = f"{path}.{os.getpid()}"
+        fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.rename(new, path)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def _note(self, path: str) -> None:
+        self.files.append((path, os.lstat(path).st_ino))
 
     def write(self, facts: dict[str, Any]) -> None:
         """Says something else. Raises OSError."""
@@ -78,16 +97,34 @@ class Registration:
             os.pwrite(self.fd, json.dumps(facts).encode() + b"\n", 0)
 
     def close(self) -> None:
-        for path in self.files:
-            try:
-                os.unlink(path)
-            except OSError:
-                pass
+        forget(self.files)
         for fd in self.fd, self.listener:
             if fd >= 0:
                 os.close(fd)
         self.fd = self.listener = -1
         self.files = []
+
+
+def forget(files: Iterable[tuple[str, int]]) -> None:
+    """Takes the files of a registration away: those that are not yet a later mount's."""
+    for path, inode in files:
+        try:
+            with _alone(os.path.dirname(path)):
+                if os.lstat(path).st_ino == inode:
+                    os.unlink(path)
+        except OSError:
+            continue
+
+
+@contextmanager
+def _alone(folder: str) -> Iterator[None]:
+    """While nobody else adds or removes files there. Raises OSError."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def _socket_name(minor: int) -> str:

@@ -12,10 +12,10 @@ Rules
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rofuse_mount import mountinfo
+from rofuse_mount import mountinfo, runtime
 from rofuse_mount.mounting import kernel
 from rofuse_mount.mounting.errors import MountError
 
@@ -26,8 +26,8 @@ _POLITE_SECONDS, _ABORTED_SECONDS = 5.0, 0.5
 
 
 class Ending:
-    """What a mount leaves to be done. ``made``: its directory goes with it; ``files`` that go too; ``guard``: the pid
-    and the socket of an auto_unmount helper, (0, -1) without."""
+    """What a mount leaves to be done. ``made``: its directory goes with it; ``files``: its registration's
+    (``runtime``), which go too; ``guard``: the pid and the socket of an auto_unmount helper, (0, -1) without."""
 
     def __init__(
         self,
@@ -36,11 +36,11 @@ class Ending:
         minor: int | None,
         *,
         made: bool = False,
-        files: list[str] | None = None,
+        files: Sequence[tuple[str, int]] = (),
         guard: tuple[int, int] = (0, -1),
     ) -> None:
         self.mountpoint, self.fstype, self.minor = mountpoint, fstype, minor
-        self.made, self.files, self.guard = made, files or [], guard
+        self.made, self.files, self.guard = made, files, guard
 
     @classmethod
     def of(cls, mounted: Mount, *, made: bool = False) -> Ending:
@@ -55,7 +55,7 @@ class Ending:
             "fstype": os.fsdecode(self.fstype),
             "minor": self.minor,
             "made": self.made,
-            "files": self.files,
+            "files": list(self.files),
             "guard": list(self.guard),
         }
 
@@ -66,7 +66,7 @@ class Ending:
             os.fsencode(known["fstype"]),
             known["minor"],
             made=known["made"],
-            files=list(known["files"]),
+            files=[(path, inode) for path, inode in known["files"]],
             guard=(known["guard"][0], known["guard"][1]),
         )
 
@@ -117,8 +117,4 @@ class Ending:
                 os.rmdir(self.mountpoint)
             except OSError:
                 pass  # somebody uses or has filled it: it stays
-        for path in self.files:
-            try:
-                os.unlink(path)
-            except OSError:
-                pass
+        runtime.forget(self.files)

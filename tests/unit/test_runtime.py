@@ -62,6 +62,29 @@ def test_a_left_over_entry_is_taken_over() -> None:
     registration.close()
 
 
+def test_a_number_that_is_given_out_again_before_its_server_has_ended(folder: Path) -> None:
+    with hold() as process:
+        registration = runtime.Registration(7, {"source": "new"})
+        assert registration.fd >= 0
+        assert runtime.read(7) == {"source": "new"}
+        farewell = runtime.Farewell(7)
+        process.communicate()  # and nothing that was the new one's goes with it
+        assert runtime.read(7) == {"source": "new"}
+        registration.close()
+        farewell.wait()
+    assert list(folder.iterdir()) == []
+
+
+def test_the_files_of_a_later_mount_are_left_alone(folder: Path) -> None:
+    first = runtime.Registration(7, {"source": "first"})
+    second = runtime.Registration(7, {"source": "second"})
+    first.close()
+    assert sorted(path.name for path in folder.iterdir()) == ["7.json", "7.socket"]
+    assert runtime.read(7) == {"source": "second"}
+    second.close()
+    assert list(folder.iterdir()) == []
+
+
 def test_a_directory_that_others_can_write_is_not_used(folder: Path) -> None:
     folder.mkdir(mode=0o700)
     folder.chmod(0o777)
