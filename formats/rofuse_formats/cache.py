@@ -39,7 +39,7 @@ BESIDE_SUFFIX = ".rofuse"
 SPOOL_SUFFIX = ".spool"
 POINTS_SUFFIX = ".points"
 GROWING_SUFFIX = ".members"
-_KINDS = {BESIDE_SUFFIX: "index", SPOOL_SUFFIX: "spool", POINTS_SUFFIX: "points", GROWING_SUFFIX: "spool"}
+_KINDS = {BESIDE_SUFFIX: "index", SPOOL_SUFFIX: "spool", POINTS_SUFFIX: "index", GROWING_SUFFIX: "spool"}
 _TEMPORARY = r"\.(\d+)\.tmp$"
 _EDGE, _SAMPLE, _SAMPLES = 1 << 16, 4096, 14
 

@@ -167,7 +167,7 @@ def test_seek_points_outlive_the_mount(rofuse: Rofuse, folder: Path, mountpoint:
         assert file.read() == text[-5_000:]
     assert rofuse("umount", "--wait", mountpoint).returncode == 0
     (line,) = map(json.loads, rofuse("cache", "--json").stdout.splitlines())
-    assert (line["kind"], line["source"]) == ("points", str(path))
+    assert (line["kind"], line["source"]) == ("index", str(path))
     assert rofuse(path, mountpoint).returncode == 0
     assert (mountpoint / "large").read_bytes() == text
     assert rofuse("cache", "clear", path).returncode == 0
