@@ -83,6 +83,25 @@ def kept_flags(flags: int, name: bytes) -> int:
     return flags & ENCRYPTED | (flags & STRONG) >> 5 | (zlib.crc32(name) & NAME_MASK) << NAME_SHIFT
 
 
+def packed(source: Source, member: PackedMember) -> memoryview | None:
+    """The packed bytes of a small member by one read; None where its header is not what it usually is, which
+    ``matching`` finds out about. Raises what ``source`` raises."""
+    head = source.pread(_GUESS + member.packed, member.at)
+    if len(head) < LOCAL_HEADER.size:
+        return None
+    signature, _needed, flags, method, _stamp, _crc, _packed, _size, name, extra = LOCAL_HEADER.unpack_from(
+        head
+    )
+    start = LOCAL_HEADER.size + name
+    usual = (
+        signature == LOCAL
+        and method == member.method
+        and kept_flags(flags, head[LOCAL_HEADER.size : start]) == member.flags
+    )
+    data = memoryview(head)[start + extra : start + extra + member.packed]
+    return data if usual and len(data) == member.packed else None
+
+
 def matching(source: Source, member: PackedMember) -> Local:
     """A member's local header. Raises DamagedError also where it is that of another member."""
     found = read(source, member.at)

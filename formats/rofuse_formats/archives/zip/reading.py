@@ -1,8 +1,8 @@
 """Reading members at random: the Members of ``rofuse_formats.entry``.
 
 Strategy
-A stored member is a slice of the stream. A small one is decoded whole, once, and checked; it then lies in the block
-cache, under a key of its own. A large one is a compressed stream in a stream, and read like one: from cursors, which
+A stored member is a slice of the stream. A small one is decoded whole, once, and checked: given out at once where all
+of it is asked for (the kernel keeps it then), else it lies in the block cache, under a key of its own. A large one is a compressed stream in a stream, and read like one: from cursors, which
 ``DecodedStream`` keeps, and if it is deflated from seek points, which are made when it is decoded for the first time.
 The checksum is reckoned by the cursor that comes by all of it.
 
@@ -23,8 +23,8 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from rofuse_formats.archives.zip import methods, records
-from rofuse_formats.archives.zip.local import KEPT_ENCRYPTED, matching
+from rofuse_formats.archives.zip import local, methods, records
+from rofuse_formats.archives.zip.local import KEPT_ENCRYPTED, KEPT_STRONG, matching
 from rofuse_formats.archives.zip.member import Checker, MemberStream, opened
 from rofuse_formats.copying import Copier
 from rofuse_formats.entry import PackedMember
@@ -50,6 +50,7 @@ be decoded up to where it shows."""
 _SHARE = CURSOR_BUDGET // 8  # what the cursors of a large member may hold; more where it needs more for two
 _KNOWN = 1 << 16  # stored members whose place is remembered
 _LOCKS = 64
+_OVERHEAD = 64  # bytes by which a small member may be larger than what is in it
 _TRIED = 8  # encrypted members, one of which must take the password
 
 
@@ -66,6 +67,10 @@ class ZipMembers:
 
     def read(self, member: PackedMember, row: int, size: int, offset: int, count: int, /) -> list[memoryview]:
         self._checker.ask(row)
+        if count == size <= SMALL and member.method in (records.DEFLATE, records.STORED):
+            data = self._at_once(member, row, size)
+            if data is not None:
+                return [data]
         if member.method == records.STORED and not member.flags & KEPT_ENCRYPTED:
             return self._stored(member, row, size, offset, count)
         if member.method == records.DEFLATE and size > member.packed * DEFLATE_RATIO + DEFLATE_RATIO:
@@ -107,6 +112,26 @@ class ZipMembers:
                 continue  # whoever reads it will be told
         if refused is not None:
             raise refused
+
+    def _at_once(self, member: PackedMember, row: int, size: int) -> memoryview | None:
+        """All of a small member by one read; None where it is not as small members usually are, or must be looked at
+        more closely to say what is wrong with it."""
+        is_stored = member.method == records.STORED
+        is_odd = (
+            member.packed > size + _OVERHEAD
+            if not is_stored
+            else member.packed != size or row in self._places
+        )
+        if is_odd or member.flags & (KEPT_ENCRYPTED | KEPT_STRONG):
+            return None
+        packed = local.packed(self._stream, member)
+        if packed is None:
+            return None
+        data = packed if is_stored else memoryview(methods.inflated(packed, size))
+        if len(data) != size:
+            return None
+        self._checker.check(row, self._checker.crc(data), member.crc)
+        return data
 
     # -- stored
 
