@@ -22,8 +22,8 @@ from rofuse_mount.cli.sizes import readable
 def COMMAND(ctx: click.Context, /, as_json: bool) -> None:
     """List what is kept in the cache directory, the least recently used first.
 
-    Indexes make the next mount of an archive fast (where reading can begin inside large members of a zip archive is kept
-    in a file of its own); spools hold the decoded data of archives that cannot be sought in.
+    Indexes make the next mount of an archive fast (where reading can begin inside large members of a zip archive is
+    kept in a file of its own); spools hold the decoded data of archives that cannot be sought in.
     """
     if ctx.invoked_subcommand is not None:
         return
