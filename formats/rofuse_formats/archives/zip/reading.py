@@ -2,9 +2,10 @@
 
 Strategy
 A stored member is a slice of the stream. A small one is decoded whole, once, and checked: given out at once where all
-of it is asked for (the kernel keeps it then), else it lies in the block cache, under a key of its own. A large one is
-a compressed stream in a stream, and read like one: from cursors, which ``DecodedStream`` keeps, and if it is deflated
-from seek points, which are made when it is decoded for the first time. The checksum is reckoned by the cursor that comes by all of it.
+of it is asked for (the kernel keeps it then), else it lies in the block cache, under a key of its own. A large one is a
+compressed stream in a stream, and read like one: from cursors, which ``DecodedStream`` keeps, and if it is deflated
+from seek points, which are made when it is decoded for the first time. The checksum is reckoned by the cursor that
+comes by all of it.
 
 Rules
 - The local header is read when a member is first read: it says where the data begins, and must be of that member.
