@@ -16,7 +16,6 @@ Rules
 
 from __future__ import annotations
 
-import math
 import stat
 from collections.abc import Callable, Iterable
 from errno import EACCES, EINVAL, EIO, EISDIR, ENODATA, ENOSYS, ENOTDIR, ENXIO, EOPNOTSUPP, ESTALE
@@ -39,6 +38,7 @@ from rofuse_mount.encoding import NO_ENTRY, direntplus, pack_statx, validity
 from rofuse_mount.filesystem import Filesystem
 from rofuse_mount.pushing import Pusher, Store
 from rofuse_mount.records import Attr, Context, FileHandle, StatFS, Statx
+from rofuse_mount.view import View
 
 ROOT = 1
 SEEK_DATA, SEEK_HOLE = 3, 4
@@ -46,47 +46,8 @@ _BLOCK = 4096
 _U64 = (1 << 64) - 1
 _NS = 1_000_000_000
 _ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
+_LOOKED_UP, _MOST_TOUCHED = 16, 200_000  # entries that a name is looked for among; some ten MiB of an index
 _MOST_TOLD = 1000  # damaged inodes that are named in the log
-
-
-class View:
-    """How an archive's attributes are shown. None: as the archive has them.
-
-    ``uid``, ``gid``: everything belongs to them. ``fmask``, ``dmask``: permission bits taken from files and
-    directories. ``entry_timeout``, ``attr_timeout``: seconds that the kernel may keep what it was told. ``subdir``: a
-    path in the archive that becomes the root. ``file``: the mountpoint is a file, and so is the root: the one at
-    ``subdir``, or the only one there is. ``permissions``: the kernel checks them, so access control lists count;
-    not beside masks, which they would undo.
-    """
-
-    __slots__ = (
-        "attr_timeout",
-        "dmask",
-        "entry_timeout",
-        "file",
-        "fmask",
-        "gid",
-        "permissions",
-        "subdir",
-        "uid",
-    )
-
-    def __init__(
-        self,
-        *,
-        uid: int | None = None,
-        gid: int | None = None,
-        fmask: int = 0,
-        dmask: int = 0,
-        entry_timeout: float = math.inf,
-        attr_timeout: float = math.inf,
-        subdir: bytes = b"",
-        file: bool = False,
-        permissions: bool = False,
-    ) -> None:
-        self.uid, self.gid, self.fmask, self.dmask = uid, gid, fmask, dmask
-        self.entry_timeout, self.attr_timeout, self.subdir = entry_timeout, attr_timeout, subdir
-        self.permissions, self.file = permissions, file
 
 
 class ArchiveFilesystem(Filesystem):
@@ -123,6 +84,7 @@ class ArchiveFilesystem(Filesystem):
         self.posix_acl = permitting and not image.xattr_names().isdisjoint(_ACLS)
         self._statfs: StatFS | None = None
         self._pusher: Pusher | None = None
+        self._touched = 0  # entries of the index, about, since it was let go
 
     def store_ahead(self, store: Store) -> None:
         """See ``rofuse_mount.server``: pushes from now on what its readers will want next."""
@@ -177,6 +139,7 @@ class ArchiveFilesystem(Filesystem):
 
     def lookup(self, ctx: Context, parent: int, name: bytes) -> bytes:
         node = self._node(parent)
+        self._touch(_LOOKED_UP)
         if name == b".":
             found = node
         elif name == b"..":
@@ -249,7 +212,15 @@ class ArchiveFilesystem(Filesystem):
                 inode, *valid, *attr, inode, mark, length, attr[9] >> 12, bytes(names[begin:end])
             )
             records.append(record)
+        self._touch(len(records))
         return b"".join(records)
+
+    def _touch(self, entries: int) -> None:
+        """Notes that so much of the index was looked at. What of it is mapped counts as this process's memory."""
+        self._touched += entries
+        if self._touched > _MOST_TOUCHED:
+            self._touched = 0
+            self.archive.let_go()
 
     # -- what takes no time ----------------------------------------------------------------------------------
 

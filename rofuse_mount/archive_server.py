@@ -23,13 +23,14 @@ from rofuse_formats.errors import FormatError
 from rofuse_formats.index import Index
 from rofuse_formats.source import FileSource, JoinedSource, StoredSource
 from rofuse_mount import logs, supervised
-from rofuse_mount.archive_fs import ArchiveFilesystem, View
+from rofuse_mount.archive_fs import ArchiveFilesystem
 from rofuse_mount.backings import SharedSlots
 from rofuse_mount.memory import keep_one_heap
 from rofuse_mount.mounting.ending import Ending
 from rofuse_mount.owner_only import OwnerOnlyFilesystem
 from rofuse_mount.records import MountOptions
 from rofuse_mount.supervisor import Post, Seat
+from rofuse_mount.view import View
 
 _PLAIN = ("strict", "spool", "spool_limit", "salvage", "follow")  # of Settings
 COMMAND = (sys.executable, "-P", "-m", "rofuse_mount.archive_server")

@@ -22,10 +22,11 @@ from rofuse_formats import Archive
 from rofuse_formats.directory.files import DirectoryFiles
 from rofuse_formats.errors import ChangedError, FormatError
 from rofuse_formats.source import FileSource
-from rofuse_mount.archive_fs import ArchiveFilesystem, View
+from rofuse_mount.archive_fs import ArchiveFilesystem
 from rofuse_mount.owner_only import OwnerOnlyFilesystem
 from rofuse_mount.pushing import Store
 from rofuse_mount.records import Context, FileHandle, OpenResponse
+from rofuse_mount.view import View
 
 _MOST_NAMED, _LONGEST_NAMES = 100, 1 << 14  # changed files that ``status`` names, and all their characters
 

@@ -125,6 +125,10 @@ class Archive:
 
         return names.stat(self, path, follow)
 
+    def let_go(self) -> None:
+        """Gives back what of the index counts as this process's memory; it is had again when it is needed."""
+        self._index.let_go()
+
     # -- bytes -----------------------------------------------------------------------------------------------
 
     def open(self, path: Path) -> io.BufferedReader:

@@ -88,7 +88,8 @@ class Index:
         self.size = os.fstat(fd).st_size
         if self.size < _HEADER.size + _CHECKSUM.size:
             raise IndexDamagedError("the index is shorter than its header")
-        view = memoryview(mmap.mmap(fd, self.size, prot=mmap.PROT_READ))
+        self._map = mmap.mmap(fd, self.size, prot=mmap.PROT_READ)
+        view = memoryview(self._map)
         sections = _sections(view, check)
         try:
             self.meta: dict[str, Any] = json.loads(bytes(sections[b"META"]))
@@ -100,6 +101,10 @@ class Index:
         self.files = sections.get(b"FILES")
         self.blocks = sections.get(b"BLOCKS")
         self.seeks = [section for tag, section in sections.items() if tag.startswith(b"SEEK")]  # as written
+
+    def let_go(self) -> None:
+        """Gives its memory back for now: it stays in the page cache, and is mapped again where it is looked at."""
+        self._map.madvise(mmap.MADV_DONTNEED)
 
     def secrecy(self, word: str) -> bool:
         """Whether its report says that it ``holds_secrets``, or ``lacks_secrets``."""

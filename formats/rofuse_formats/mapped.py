@@ -29,7 +29,7 @@ NEAR = MIB
 """Bytes between two reads that go on from each other: headers and padding lie between files."""
 FIRST, MOST = MIB // 4, 8 * MIB
 """Bytes announced ahead of a reader that goes on."""
-RESIDENT = 32 * MIB
+RESIDENT = 16 * MIB
 """Bytes of the map, about, that count as this process's memory."""
 _FAULT = 64 << 10  # bytes that are mapped where one is looked at, if they are in the page cache
 _AT_ONCE = 128 << 10  # the kernel takes no more of an announcement than the device reads ahead

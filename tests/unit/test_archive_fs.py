@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 import rofuse_formats
-from rofuse_mount import wire
-from rofuse_mount.archive_fs import ArchiveFilesystem, View
+from rofuse_mount import archive_fs, wire
+from rofuse_mount.archive_fs import ArchiveFilesystem
 from rofuse_mount.encoding import FOREVER
 from rofuse_mount.engine import Engine
+from rofuse_mount.view import View
 from rofuse_mount.wire import InitFlag, Opcode
 from tests.protocol.kernel import Reply, ask, connect, read_body
 from tests.tars import write_tar
@@ -256,3 +257,17 @@ def test_times_of_birth(make: Make) -> None:
     other = ask(engine, Opcode.STATX, nodeid=find(engine, "not"))
     fields = dict(zip(wire.STATX_OUT.fields, wire.STATX_OUT.unpack(other.payload), strict=True))
     assert not fields["mask"] & 0x800
+
+
+def test_what_was_looked_at_is_let_go_and_had_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive_fs, "_MOST_TOUCHED", 3 * archive_fs._LOOKED_UP)
+    engine = make(TREE)
+    assert isinstance(engine.filesystem, ArchiveFilesystem)
+    archive = engine.filesystem.archive
+    gone: list[bool] = []
+    let_go = archive.let_go
+    monkeypatch.setattr(archive, "let_go", lambda: gone.append(let_go() is None))
+    known = find(engine, "d/deep/file")
+    assert gone == []
+    assert find(engine, "d/deep/file") == known
+    assert gone == [True]

@@ -83,7 +83,7 @@ def kept_flags(flags: int, name: bytes) -> int:
     return flags & ENCRYPTED | (flags & STRONG) >> 5 | (zlib.crc32(name) & NAME_MASK) << NAME_SHIFT
 
 
-def packed(source: Source, member: PackedMember) -> memoryview | None:
+def packed(source: Source, member: PackedMember) -> bytes | None:
     """The packed bytes of a small member by one read; None where its header is not what it usually is, which
     ``matching`` finds out about. Raises what ``source`` raises."""
     head = source.pread(_GUESS + member.packed, member.at)
@@ -98,7 +98,7 @@ def packed(source: Source, member: PackedMember) -> memoryview | None:
         and method == member.method
         and kept_flags(flags, head[LOCAL_HEADER.size : start]) == member.flags
     )
-    data = memoryview(head)[start + extra : start + extra + member.packed]
+    data = head[start + extra : start + extra + member.packed]
     return data if usual and len(data) == member.packed else None
 
 

@@ -127,7 +127,7 @@ class _Decompressor(Protocol):
     @property
     def needs_input(self) -> bool: ...
 
-    def decompress(self, data: bytes | memoryview, max_length: int) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
 
 
 class _Bounded:
@@ -168,11 +168,11 @@ class _Zlib:
     def needs_input(self) -> bool:
         return not self._inflate.unconsumed_tail
 
-    def decompress(self, data: bytes | memoryview, max_length: int) -> bytes:
+    def decompress(self, data: bytes, max_length: int) -> bytes:
         return self._inflate.decompress(self._inflate.unconsumed_tail + data, max_length)
 
 
-def inflated(data: memoryview, size: int) -> bytes:
+def inflated(data: bytes, size: int) -> bytes:
     """The first ``size`` bytes of what raw deflate data holds; fewer where it is damaged or ends."""
     decompressor, error = inflater()
     try:

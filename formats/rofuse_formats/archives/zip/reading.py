@@ -71,7 +71,7 @@ class ZipMembers:
         if count == size <= SMALL and member.method in (records.DEFLATE, records.STORED):
             data = self._at_once(member, row, size)
             if data is not None:
-                return [data]
+                return [memoryview(data)]
         if member.method == records.STORED and not member.flags & KEPT_ENCRYPTED:
             return self._stored(member, row, size, offset, count)
         if member.method == records.DEFLATE and size > member.packed * DEFLATE_RATIO + DEFLATE_RATIO:
@@ -114,7 +114,7 @@ class ZipMembers:
         if refused is not None:
             raise refused
 
-    def _at_once(self, member: PackedMember, row: int, size: int) -> memoryview | None:
+    def _at_once(self, member: PackedMember, row: int, size: int) -> bytes | None:
         """All of a small member by one read; None where it is not as small members usually are, or must be looked at
         more closely to say what is wrong with it."""
         is_stored = member.method == records.STORED
@@ -128,7 +128,7 @@ class ZipMembers:
         packed = local.packed(self._stream, member)
         if packed is None:
             return None
-        data = packed if is_stored else memoryview(methods.inflated(packed, size))
+        data = packed if is_stored else methods.inflated(packed, size)
         if len(data) != size:
             return None
         self._checker.check(row, self._checker.crc(data), member.crc)
