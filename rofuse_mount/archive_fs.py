@@ -11,7 +11,8 @@ Rules
   ``subdir`` its nodeid and the root's change places.
 - Directory offsets: 1 after ``.``, 2 after ``..``, then 3, 4... after the entries, in archive order.
 - What an archive cannot give (it ends too early, its data is damaged) is EIO, or EOPNOTSUPP for what nobody here can
-  decode and EACCES for what takes a password; it is told to ``log`` once for each inode, and is never zeros.
+  decode, EACCES for what takes a password and EFBIG for what becomes more than so little may. It is told to ``log``
+  once for each inode, and is never zeros.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 import math
 import stat
 from collections.abc import Callable, Iterable
-from errno import EACCES, EINVAL, EIO, EISDIR, ENODATA, ENOSYS, ENOTDIR, ENXIO, EOPNOTSUPP, ESTALE
+from errno import EACCES, EFBIG, EINVAL, EIO, EISDIR, ENODATA, ENOSYS, ENOTDIR, ENXIO, EOPNOTSUPP, ESTALE
 from itertools import islice
 from struct import Struct
 from typing import Any
@@ -30,6 +31,7 @@ from rofuse_formats.errors import (
     FormatError,
     MissingLibraryError,
     PasswordError,
+    RatioError,
     UnsupportedError,
 )
 from rofuse_formats.image.layout import HAS_ATIME, HAS_BTIME, HAS_CTIME
@@ -347,6 +349,8 @@ def _errno_of(error: FormatError) -> int:
         return ESTALE
     if isinstance(error, UnsupportedError | MissingLibraryError):
         return EOPNOTSUPP
+    if isinstance(error, RatioError):
+        return EFBIG
     return EACCES if isinstance(error, PasswordError) else EIO
 
 

@@ -12,6 +12,7 @@ from rofuse_formats import codecs
 from rofuse_formats.directory.source import DirectorySource
 from rofuse_formats.errors import DamagedError, IndexDamagedError
 from rofuse_formats.image import layout
+from rofuse_formats.limits import UNQUESTIONED
 from rofuse_formats.points_file import PointsFile
 from rofuse_formats.streams import (
     BLOCK,
@@ -26,7 +27,7 @@ from rofuse_formats.streams import (
 if TYPE_CHECKING:
     from rofuse_formats.archive import Archive
     from rofuse_formats.directory.files import DirectoryFiles
-    from rofuse_formats.entry import Members, QuickMembers
+    from rofuse_formats.entry import Members, PackedMember, QuickMembers
     from rofuse_formats.index import Index
     from rofuse_formats.settings import Settings
     from rofuse_formats.source import Source
@@ -45,6 +46,7 @@ class Contents:
             raise IndexDamagedError("the index lacks its spool")
         self.image = archive.image
         self.cache = BlockCache()
+        self._limits, self._stored_bytes = settings.limits, archive.source.size
         self.files: DirectoryFiles | None = None
         self.stream = self._open_streams(archive, index, settings)
         self._members: Members | None = None
@@ -123,8 +125,11 @@ class Contents:
         if kind == layout.DATA_OFFSET:
             return self._stream_bytes(word + offset, size)
         if kind == layout.DATA_MEMBER and self._members is not None:
-            row = word & layout.DATA_MASK
-            return self._members.read(self.image.member(row), row, self.image.size[node - 1], offset, size)
+            row, whole = word & layout.DATA_MASK, self.image.size[node - 1]
+            member = self.image.member(row)
+            if whole > UNQUESTIONED:
+                self._check_ratio(member, whole)
+            return self._members.read(member, row, whole, offset, size)
         return self._pieces(node, offset, offset + size)
 
     def is_at_hand(self, node: int, offset: int, size: int) -> bool:
@@ -153,6 +158,12 @@ class Contents:
         if word >> layout.DATA_SHIFT == layout.DATA_MEMBER and self._members is not None:
             row = word & layout.DATA_MASK
             self._members.check(self.image.member(row), row, size)
+
+    def _check_ratio(self, member: PackedMember, size: int) -> None:
+        """Of what is compressed together it is not known how much is whose: it is held against all of the archive."""
+        stored = member.packed or self._stored_bytes
+        if size > self._limits.most_of(stored):
+            raise self._limits.too_much(stored)
 
     def _stream_bytes(self, offset: int, size: int) -> list[memoryview]:
         pieces = self.stream.read(offset, size)
