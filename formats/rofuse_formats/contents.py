@@ -6,7 +6,7 @@ imports no library for one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from rofuse_formats import codecs
 from rofuse_formats.directory.source import DirectorySource
@@ -103,7 +103,9 @@ class Contents:
         from rofuse_formats.archives import named  # where members are compressed by themselves
         from rofuse_formats.entry import PackedFormat, QuickMembers
 
-        packed_format = cast(PackedFormat, named(archive.format))
+        packed_format = named(archive.format)
+        if not isinstance(packed_format, PackedFormat):
+            raise IndexDamagedError("the index has members that its format does not have")
         kept = None
         if archive.points_path is not None and not settings.salvage:  # which checks nothing
 

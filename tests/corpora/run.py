@@ -119,9 +119,10 @@ def held(sample: Sample, scratch: Path) -> Outcome:
     ours, refusal = mounted(sample.path, scratch)
     if ours is None and not refusal.startswith("refused: "):
         return Outcome(sample.name, "FAILED", refusal)
-    theirs, trouble = judged(sample.path, scratch)
+    is_alone = ours is not None and [fact["type"] for fact in ours.values()] == ["file"]
+    theirs, trouble = judged(sample.path, scratch, is_alone or ours is None)
     if ours is None:
-        verdict = "refused" if theirs else "both refuse"
+        verdict = "refused" if theirs and not trouble else "both refuse"
         return Outcome(sample.name, verdict, refusal.removeprefix("refused: "))
     if not theirs:
         if all("error" in fact for fact in ours.values() if fact["type"] == "file"):
@@ -130,7 +131,8 @@ def held(sample: Sample, scratch: Path) -> Outcome:
     differences = compared(ours, theirs, trouble)
     if differences:
         return Outcome(sample.name, "differs", "; ".join(differences))
-    return Outcome(sample.name, "same", "")
+    is_damaged = trouble and any("error" in fact for fact in ours.values())
+    return Outcome(sample.name, "both refuse" if is_damaged else "same", trouble)
 
 
 def mounted(archive: Path, scratch: Path) -> tuple[Facts | None, str]:
@@ -186,16 +188,17 @@ def run(command: list[str], environment: dict[str, str], **more: Any) -> subproc
 # -- the judge
 
 
-def judged(archive: Path, scratch: Path) -> tuple[Facts, str]:
-    """What another program makes of it, and what it complains of."""
+def judged(archive: Path, scratch: Path, is_alone: bool) -> tuple[Facts, str]:
+    """What another program makes of it, and what it complains of. ``is_alone``: there may be one file in it, that is
+    compressed, and no archive."""
     folder = scratch / "judged"
     folder.mkdir()
     environment = {**os.environ, "TZ": "UTC", "LC_ALL": "C.UTF-8"}
     try:
-        done = run(["bsdtar", "-xpf", str(archive), "--numeric-owner", "-C", str(folder)], environment)
-        trouble = done.stderr.decode(errors="backslashreplace").strip().replace("\n", "; ")[:300]
-        if done.returncode and not any(folder.iterdir()) and archive.suffix in COMPRESSED:
-            trouble = _decompressed(archive, folder, environment)
+        tool = COMPRESSED.get(archive.suffix) if is_alone else None
+        trouble = (
+            _decompressed(archive, folder, environment) if tool else _extracted(archive, folder, environment)
+        )
         looked = run([sys.executable, str(Path(__file__).with_name("looking.py")), str(folder)], environment)
         return json.loads(looked.stdout), trouble
     except subprocess.TimeoutExpired:
@@ -205,20 +208,35 @@ def judged(archive: Path, scratch: Path) -> tuple[Facts, str]:
         shutil.rmtree(folder)
 
 
+def _extracted(archive: Path, folder: Path, environment: dict[str, str]) -> str:
+    done = run(["bsdtar", "-xpf", str(archive), "--numeric-owner", "-C", str(folder)], environment)
+    return _complaint(done, archive)
+
+
 def _decompressed(archive: Path, folder: Path, environment: dict[str, str]) -> str:
-    with (folder / archive.stem).open("wb") as out:
+    found = folder / archive.stem
+    with found.open("wb") as out:
         done = run([*COMPRESSED[archive.suffix], str(archive)], environment, stdout=out)
-    if done.returncode and not (folder / archive.stem).stat().st_size:
-        (folder / archive.stem).unlink()
+    if done.returncode and not found.stat().st_size:
+        found.unlink()
     else:
-        shutil.copystat(archive, folder / archive.stem)
-    return done.stderr.decode(errors="backslashreplace").strip().replace("\n", "; ")[:300]
+        shutil.copystat(archive, found)
+    return _complaint(done, archive)
+
+
+def _complaint(done: subprocess.CompletedProcess[bytes], archive: Path) -> str:
+    text = done.stderr.decode(errors="backslashreplace").strip().replace("\n", "; ")
+    return text.replace(str(archive), archive.name)[:300]
 
 
 def compared(ours: Facts, theirs: Facts, trouble: str) -> list[str]:
     """How two trees differ, with the first example of each. Of what the judge complains, it is not believed that
     something is missing."""
     found: dict[str, list[str]] = {}
+    if trouble:  # what is damaged there may be an error here, and more or less of it may be shown
+        spoiled = {path for path, fact in ours.items() if "error" in fact}
+        ours = {path: fact for path, fact in ours.items() if path not in spoiled}
+        theirs = {path: fact for path, fact in theirs.items() if path not in spoiled}
     is_one = len(ours) == len(theirs) == 1 and {
         fact["type"] for fact in (*ours.values(), *theirs.values())
     } == {"file"}

@@ -207,8 +207,10 @@ class Image:
 
     def walk(self, node: int = layout.ROOT, path: bytes = b"") -> Iterator[tuple[bytes, int]]:
         """``(path, nodeid)`` of everything below ``node``, depth first, a directory before its entries, each
-        directory in archive order. ``path`` is put before each name. The tree may be of any depth."""
+        directory in archive order. ``path`` is put before each name. The tree may be of any depth. Each directory is
+        entered once: it is numbered after its parent and those before it there, and says whose it is."""
         stack = [(path, node, iter(self.dirents(node)))]
+        last = node  # directory that was entered
         while stack:
             prefix, directory, rows = stack[-1]
             for dirent in rows:
@@ -216,11 +218,13 @@ class Image:
                 child_path = prefix + b"/" + self.name(dirent) if prefix else self.name(dirent)
                 yield child_path, child
                 if self.is_directory(child):
-                    if child <= directory:  # numbered after its parent, always: so a walk ends
-                        raise IndexDamagedError(f"directory {child} lies within itself")
+                    if child <= max(directory, last) or self.parent[child - 1] != directory:
+                        raise IndexDamagedError(f"directory {child} is in two places")
                     stack.append((child_path, child, iter(self.dirents(child))))
+                    last = child
                     break
             else:
+                last = directory
                 stack.pop()
 
     def path(self, node: int) -> bytes:
