@@ -101,8 +101,10 @@ class Index:
         try:
             self.meta: dict[str, Any] = json.loads(bytes(sections[b"META"]))
             self.image = sections[b"IMAGE"]
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, RecursionError) as error:
             raise IndexDamagedError(f"the index lacks its description: {error}") from error
+        if not isinstance(self.meta, dict) or not isinstance(self.meta.get("report", {}), dict):
+            raise IndexDamagedError("the index's description is none")
         self.digest = sha256(view[: _head_size(view)]).digest()
         """Tells it from any other: of the checksums of all its sections."""
         self.files = sections.get(b"FILES")

@@ -105,7 +105,11 @@ def open_source(
                 found = "it is to be refreshed"
                 os.close(kept.fd)
             else:
-                return _with_kept_index(source, settings, kept, later)
+                try:
+                    return _with_kept_index(source, settings, kept, later)
+                except errors.IndexDamagedError as error:
+                    found = str(error)
+                    os.close(kept.fd)
         if (carrying := carrier(source)) is not None:
             fd = carried_index(source, carrying, settings)
             return Opened(Archive(source, Index(fd), settings, later=later), fd, ["it brings its index"])
@@ -171,8 +175,7 @@ def standard_input(settings: Settings) -> FileSource:
 
 
 def _with_kept_index(source: StoredSource, settings: Settings, found: Found, later: bool) -> Opened:
-    points = points_place(source)
-    archive = Archive(source, found.index, settings, found.path, found.spool, points, later=later)
+    archive = found.archive(source, settings, later=later)
     if settings.strict and archive.report.damage:
         raise errors.DamagedError(*archive.report.damage[0])
     notes = [f"index {outcome.show(found.path)}", *_spooled(archive)]
