@@ -45,11 +45,13 @@ Facts = dict[str, dict[str, Any]]
 
 
 class Outcome(NamedTuple):
-    """``verdict``: ``same``, ``differs``, ``refused``, ``both refuse``, ``only here`` or ``FAILED``; ``told``: what."""
+    """``verdict``: ``same``, ``differs``, ``refused``, ``both refuse``, ``only here`` or ``FAILED``; ``told``: each
+    thing that is said of it; ``complaint``: what the judge says."""
 
     sample: str
     verdict: str
-    told: str
+    told: tuple[str, ...] = ()
+    complaint: str = ""
 
 
 def main() -> int:
@@ -63,13 +65,14 @@ def main() -> int:
         found = [held(sample, Path(scratch)) for sample in samples(arguments.directories, Path(scratch))]
     rows, unexplained = [], 0
     for outcome in found:
-        if outcome.verdict in ("same", "both refuse"):
-            continue
-        why = reason_for(outcome, reasons)
-        unexplained += why is None
-        rows.append((outcome, why or "UNEXPLAINED"))
-        if why is None:
-            print(f"{outcome.verdict}: {outcome.sample}: {outcome.told}")
+        for told in outcome.told if outcome.verdict not in ("same", "both refuse") else ():
+            why = reason_for(outcome, told, reasons)
+            unexplained += why is None
+            rows.append((outcome, told, why or "UNEXPLAINED"))
+            if why is None:
+                print(
+                    f"{outcome.verdict}: {outcome.sample}: {told} (judge: {outcome.complaint or 'content'})"
+                )
     counts = Counter(outcome.verdict for outcome in found)
     print(
         f"{len(found)} samples: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
@@ -80,22 +83,20 @@ def main() -> int:
     return 1 if unexplained else 0
 
 
-def reason_for(outcome: Outcome, reasons: list[dict[str, Any]]) -> str | None:
-    """Why this is so: the first reason whose ``sample`` and ``told`` (patterns, ``*`` where missing) are this one's."""
+def reason_for(outcome: Outcome, told: str, reasons: list[dict[str, Any]]) -> str | None:
+    """Why this is so: the first reason whose ``sample`` and ``told`` (patterns) and ``verdict`` are these; what it does
+    not have is any."""
+    if outcome.verdict == "FAILED":
+        return None
     for reason in reasons:
-        named = any(fnmatch.fnmatchcase(outcome.sample, one) for one in reason.get("sample", ["*"]))
-        verdict = reason.get("verdict", outcome.verdict) == outcome.verdict
-        if (
-            outcome.verdict != "FAILED"
-            and named
-            and verdict
-            and fnmatch.fnmatchcase(outcome.told, reason.get("told", "*"))
-        ):
+        is_named = any(fnmatch.fnmatchcase(outcome.sample, one) for one in reason.get("sample", ["*"]))
+        is_told = any(fnmatch.fnmatchcase(told, one) for one in reason.get("told", ["*"]))
+        if is_named and is_told and reason.get("verdict", outcome.verdict) == outcome.verdict:
             return str(reason["why"])
     return None
 
 
-def table(found: list[Outcome], rows: list[tuple[Outcome, str]]) -> str:
+def table(found: list[Outcome], rows: list[tuple[Outcome, str, str]]) -> str:
     counts: dict[str, Counter[str]] = {}
     for outcome in found:
         counts.setdefault(outcome.sample.partition("/")[0], Counter())[outcome.verdict] += 1
@@ -105,9 +106,9 @@ def table(found: list[Outcome], rows: list[tuple[Outcome, str]]) -> str:
         numbers = " | ".join(str(verdict[one]) for one in verdicts)
         lines.append(f"| {corpus} | {sum(verdict.values())} | {numbers} |")
     lines += ["", "| sample | | what | why |", "|---|---|---|---|"]
-    for outcome, why in rows:
-        told = outcome.told.replace("|", "\\|")
-        lines.append(f"| {outcome.sample} | {outcome.verdict} | {told} | {why} |")
+    for outcome, told, why in rows:
+        shown = told.replace("|", "\\|")[:200]
+        lines.append(f"| {outcome.sample} | {outcome.verdict} | {shown} | {why} |")
     return "\n".join(lines) + "\n"
 
 
@@ -118,28 +119,27 @@ def held(sample: Sample, scratch: Path) -> Outcome:
     """What becomes of a sample here, against what its judge says."""
     ours, refusal = mounted(sample.path, scratch)
     if ours is None and not refusal.startswith("refused: "):
-        return Outcome(sample.name, "FAILED", refusal)
-    is_alone = ours is not None and [fact["type"] for fact in ours.values()] == ["file"]
-    theirs, trouble = judged(sample.path, scratch, is_alone or ours is None)
+        return Outcome(sample.name, "FAILED", (refusal,))
+    theirs, complaint = judged(sample.path, scratch, ours)
     if ours is None:
-        verdict = "refused" if theirs and not trouble else "both refuse"
-        return Outcome(sample.name, verdict, refusal.removeprefix("refused: "))
+        verdict = "refused" if theirs and not complaint else "both refuse"
+        return Outcome(sample.name, verdict, (refusal.removeprefix("refused: "),), complaint)
+    files = [fact for fact in ours.values() if fact["type"] == "file"]
+    is_refused = complaint and any("error" in fact for fact in files)
     if not theirs:
-        if all("error" in fact for fact in ours.values() if fact["type"] == "file"):
-            return Outcome(sample.name, "both refuse", trouble)
-        return Outcome(sample.name, "only here", trouble)
-    differences = compared(ours, theirs, trouble)
+        verdict = "both refuse" if is_refused else "only here" if ours else "same"
+        return Outcome(sample.name, verdict, (f"{len(ours)} entries",), complaint)
+    differences = compared(ours, theirs, complaint)
     if differences:
-        return Outcome(sample.name, "differs", "; ".join(differences))
-    is_damaged = trouble and any("error" in fact for fact in ours.values())
-    return Outcome(sample.name, "both refuse" if is_damaged else "same", trouble)
+        return Outcome(sample.name, "differs", differences, complaint)
+    return Outcome(sample.name, "both refuse" if is_refused else "same", (), complaint)
 
 
 def mounted(archive: Path, scratch: Path) -> tuple[Facts | None, str]:
     """What a mount of it shows; or None, and why."""
     mountpoint = scratch / "mnt"
     mountpoint.mkdir(exist_ok=True)
-    raw = ["--raw"] if archive.suffix in (".deb", ".rpm") else []
+    raw = ["--raw"] if archive.suffix == ".deb" else []
     environment = {**os.environ, "XDG_CACHE_HOME": str(scratch / "cache"), "TZ": "UTC"}
     words = [*_COMMAND, *raw, "--log-file", str(scratch / "log"), str(archive), str(mountpoint)]
     try:
@@ -188,17 +188,17 @@ def run(command: list[str], environment: dict[str, str], **more: Any) -> subproc
 # -- the judge
 
 
-def judged(archive: Path, scratch: Path, is_alone: bool) -> tuple[Facts, str]:
-    """What another program makes of it, and what it complains of. ``is_alone``: there may be one file in it, that is
-    compressed, and no archive."""
+def judged(archive: Path, scratch: Path, ours: Facts | None) -> tuple[Facts, str]:
+    """What another program makes of it, and what it complains of. Whether it is an archive at all, or a compressed
+    file, is taken from ``ours``: bsdtar takes much for a list of files."""
     folder = scratch / "judged"
     folder.mkdir()
     environment = {**os.environ, "TZ": "UTC", "LC_ALL": "C.UTF-8"}
     try:
-        tool = COMPRESSED.get(archive.suffix) if is_alone else None
-        trouble = (
-            _decompressed(archive, folder, environment) if tool else _extracted(archive, folder, environment)
-        )
+        is_file = archive.suffix in COMPRESSED and (ours is None or list(ours) == [archive.stem])
+        trouble = (_decompressed if is_file else _extracted)(archive, folder, environment)
+        if not is_file and archive.suffix in COMPRESSED and not any(folder.iterdir()):
+            trouble = _decompressed(archive, folder, environment)
         looked = run([sys.executable, str(Path(__file__).with_name("looking.py")), str(folder)], environment)
         return json.loads(looked.stdout), trouble
     except subprocess.TimeoutExpired:
@@ -229,19 +229,18 @@ def _complaint(done: subprocess.CompletedProcess[bytes], archive: Path) -> str:
     return text.replace(str(archive), archive.name)[:300]
 
 
-def compared(ours: Facts, theirs: Facts, trouble: str) -> list[str]:
-    """How two trees differ, with the first example of each. Of what the judge complains, it is not believed that
-    something is missing."""
-    found: dict[str, list[str]] = {}
-    if trouble:  # what is damaged there may be an error here, and more or less of it may be shown
+def compared(ours: Facts, theirs: Facts, trouble: str) -> tuple[str, ...]:
+    """How two trees differ, with the first example of each. Where the judge complains, what is an error here may be
+    more or less there."""
+    if trouble:
         spoiled = {path for path, fact in ours.items() if "error" in fact}
         ours = {path: fact for path, fact in ours.items() if path not in spoiled}
         theirs = {path: fact for path, fact in theirs.items() if path not in spoiled}
-    is_one = len(ours) == len(theirs) == 1 and {
-        fact["type"] for fact in (*ours.values(), *theirs.values())
-    } == {"file"}
-    if is_one and not trouble:
+    if len(ours) == len(theirs) == 1 and {fact["type"] for fact in (*ours.values(), *theirs.values())} == {
+        "file"
+    }:
         theirs = dict(zip(ours, theirs.values(), strict=True))  # what is decompressed has a name of its own
+    found: dict[str, list[str]] = {}
     for path in sorted({*ours, *theirs}):
         mine, other = ours.get(path), theirs.get(path)
         if mine is None or other is None:
@@ -252,11 +251,8 @@ def compared(ours: Facts, theirs: Facts, trouble: str) -> list[str]:
                 continue
             if mine.get(key) != other.get(key):
                 found.setdefault(key, []).append(f"{path} ({mine.get(key)}, judge {other.get(key)})")
-    told = [
-        f"{key}: {paths[0]}" + (f" and {len(paths) - 1} more" if paths[1:] else "")
-        for key, paths in found.items()
-    ]
-    return [*told, f"judge: {trouble}"] if told and trouble else told
+    more = {key: f" and {len(paths) - 1} more" if paths[1:] else "" for key, paths in found.items()}
+    return tuple(f"{key}: {paths[0]}{more[key]}" for key, paths in found.items())
 
 
 if __name__ == "__main__":
