@@ -172,7 +172,7 @@ def source_options(function: _Function) -> _Function:
                 "--max-memory",
                 type=Size(),
                 metavar="SIZE",
-                help="Most memory that indexing may take [three quarters of the machine's].",
+                help="Most memory that indexing, and a server, may take [indexing: three quarters of the machine's].",
             ),
             option(
                 "--spool-limit",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import resource
 import tarfile
 import zipfile
 from pathlib import Path
@@ -63,6 +65,18 @@ def test_memory_of_indexing(rofuse: Rofuse) -> None:
         said = failed(rofuse("ls", "--max-memory", most, archive), 1)
         assert f"more than {most[:-1]} MiB of memory; --max-memory raises the limit" in said
     assert rofuse("ls", "--max-memory", "128M", archive).returncode == 0
+
+
+def test_memory_of_a_server(rofuse: Rofuse, mountpoint: Path) -> None:
+    archive = tarred(rofuse.folder / "a.tar.gz", "a")
+    limits = []
+    for words in ([], ["--max-memory", "64M"]):
+        assert rofuse(*words, archive, mountpoint).returncode == 0
+        server = json.loads(rofuse("status", "--json", mountpoint).stdout)["server_pid"]
+        limits.append(resource.prlimit(server, resource.RLIMIT_DATA)[0])
+        assert ask("reading", mountpoint / "a") == ""
+        assert rofuse("umount", "--wait", mountpoint).returncode == 0
+    assert limits[0] == resource.RLIM_INFINITY and 64 << 20 <= limits[1] < 256 << 20
 
 
 def test_they_are_options_of_a_mount(rofuse: Rofuse, mountpoint: Path) -> None:

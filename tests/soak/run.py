@@ -258,7 +258,17 @@ class Soak:
         for reader in late:
             if reader.pid is not None and reader.is_alive():
                 os.kill(reader.pid, signal.SIGUSR1)
+        if late:
+            self.show_threads()
         return len(late)
+
+    def show_threads(self) -> None:
+        """Where every thread of every server waits, as far as the kernel says it."""
+        for number, source in enumerate(self.sources):
+            for pid in self.processes(number)[0]:
+                for task in sorted(Path(f"/proc/{pid}/task").glob("*")):
+                    where = [(task / name).read_text().strip() for name in ("comm", "wchan", "syscall")]
+                    print(f"{source.name} {pid} thread {task.name}: {' '.join(where)}")
 
     def tell(self, when: str) -> None:
         for number, source in enumerate(self.sources):
