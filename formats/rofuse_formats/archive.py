@@ -100,8 +100,11 @@ class Archive:
             _ = self.contents  # opened now, so that what is wrong with them is said now
 
     def _expect_spool(self) -> None:
-        """Raises LimitError where there is no room for what will be spooled, as far as that is certain: it takes more
-        than it takes in the archive, which is packed better."""
+        """Raises LimitError where what is decoded together becomes too much, or there is no room for what of it will be
+        spooled, as far as that is certain: it takes more than it takes in the archive, which is packed better."""
+        limits, stored = self._settings.limits, self.source.size
+        if self.report.together > limits.most_of(stored):
+            raise limits.too_much(stored)
         if not self._settings.spool:
             self.report.tell_of_slowness()
         elif not os.path.exists(cache.growing_place(os.fsdecode(self.source.path))):
