@@ -45,7 +45,7 @@ class Limits:
         max_entries: int = 1 << 25,
         max_path: int = 1 << 16,
         max_name: int = NAME_MAX,
-        max_depth: int = 1 << 15,
+        max_depth: int = 1 << 11,
         max_target: int = TARGET_MAX,
         max_xattrs: int = 1 << 16,
         max_index: int = 4096 * MIB,
@@ -57,7 +57,7 @@ class Limits:
         self.max_entries = max_entries
         self.max_path = max_path  # length of one member's path or link target
         self.max_name = min(max_name, NAME_MAX)  # of one component of a path
-        self.max_depth = max_depth  # directories within each other
+        self.max_depth = max_depth  # directories within each other; deeper leads no path (PATH_MAX)
         self.max_target = min(max_target, TARGET_MAX)  # of a symbolic link
         self.max_index = max_index  # of the index: the image, the seek points, and what is said of them
         self.max_ratio = max_ratio  # bytes that one compressed byte may become, on average; see most_of

@@ -138,7 +138,7 @@ def source_options(function: _Function) -> _Function:
                 type=click.IntRange(1, 1 << 30),
                 default=limits.max_depth,
                 metavar="N",
-                help="Most directories within each other that are shown [32768].",
+                help="Most directories within each other that are shown [2048].",
             ),
             option(
                 "--max-target",

@@ -83,7 +83,7 @@ def test_what_an_archive_can_cost_is_what_the_code_allows() -> None:
     for figure, said in (
         (limits.max_entries, "33,554,432"),
         (limits.max_path, "a path of 64 KiB"),
-        (limits.max_depth, "a depth of 32,768"),
+        (limits.max_depth, "a depth of 2,048"),
         (limits.max_xattrs, "attributes of 64 KiB"),
         (limits.max_index // MIB, "than 4,096 MiB"),
         (limits.max_ratio, "than 100,000 times"),

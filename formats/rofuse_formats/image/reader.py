@@ -209,18 +209,21 @@ class Image:
         """``(path, nodeid)`` of everything below ``node``, depth first, a directory before its entries, each
         directory in archive order. ``path`` is put before each name. The tree may be of any depth. Each directory is
         entered once: it is numbered after its parent and those before it there, and says whose it is."""
-        stack = [(path, node, iter(self.dirents(node)))]
+        prefix = bytearray(path + b"/" if path else b"")
+        stack = [(len(prefix), node, iter(self.dirents(node)))]  # no path of each: deep ones would take a lot
         last = node  # directory that was entered
         while stack:
-            prefix, directory, rows = stack[-1]
+            length, directory, rows = stack[-1]
+            del prefix[length:]
+            head = bytes(prefix)
             for dirent in rows:
-                child = self.child[dirent]
-                child_path = prefix + b"/" + self.name(dirent) if prefix else self.name(dirent)
-                yield child_path, child
+                child, name = self.child[dirent], self.name(dirent)
+                yield head + name, child
                 if self.is_directory(child):
                     if child <= max(directory, last) or self.parent[child - 1] != directory:
                         raise IndexDamagedError(f"directory {child} is in two places")
-                    stack.append((child_path, child, iter(self.dirents(child))))
+                    prefix += name + b"/"
+                    stack.append((len(prefix), child, iter(self.dirents(child))))
                     last = child
                     break
             else:
