@@ -291,16 +291,15 @@ class ArchiveFilesystem(Filesystem):
             raise OSError(EINVAL, "not a way to seek")
         if offset >= size:
             raise OSError(ENXIO, "beyond the end")
-        runs = [(extent.logical, extent.logical + extent.length) for extent in self._image.extents(node)]
+        runs = self._image.extents_from(node, offset)
         if whence == SEEK_DATA:
-            for start, stop in runs:
-                if stop > offset:
-                    return max(start, offset)
+            for extent in runs:
+                return max(extent.logical, offset)
             raise OSError(ENXIO, "no data up to the end")
-        for start, stop in runs:
-            if start > offset:
+        for extent in runs:
+            if extent.logical > offset:
                 break
-            offset = max(offset, stop)
+            offset = extent.logical + extent.length
         return min(offset, size)
 
     # -- extended attributes ---------------------------------------------------------------------------------

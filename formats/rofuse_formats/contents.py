@@ -6,6 +6,8 @@ imports no library for one.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from rofuse_formats import codecs
@@ -27,7 +29,7 @@ from rofuse_formats.streams import (
 if TYPE_CHECKING:
     from rofuse_formats.archive import Archive
     from rofuse_formats.directory.files import DirectoryFiles
-    from rofuse_formats.entry import Members, PackedMember, QuickMembers
+    from rofuse_formats.entry import Extent, Members, PackedMember, QuickMembers
     from rofuse_formats.index import Index
     from rofuse_formats.settings import Settings
     from rofuse_formats.source import Source
@@ -149,8 +151,7 @@ class Contents:
             member = self.image.member(word & layout.DATA_MASK)
             return self._quick_members.is_at_hand(member, self.image.size[node - 1])
         if kind == layout.DATA_PIECES:
-            runs = self.image.extents(node)
-            wanted = (e for e in runs if e.logical < offset + size and e.logical + e.length > offset)
+            wanted = self._extents(node, offset, offset + size)
             return all(self.stream.is_at_hand(extent.offset, extent.length) for extent in wanted)
         return False
 
@@ -174,7 +175,7 @@ class Contents:
         return pieces
 
     def _pieces(self, node: int, position: int, end: int) -> list[memoryview]:
-        extents = [e for e in self.image.extents(node) if e.logical < end and e.logical + e.length > position]
+        extents = list(self._extents(node, position, end))
         if any(extent.stream for extent in extents):
             raise IndexDamagedError(f"inode {node} lies in a stream that is not there")
         fetch = self._stream_bytes if len(extents) <= _MOST_PIECES else self._copied_bytes
@@ -187,6 +188,10 @@ class Contents:
             position = stop
         found += _zeros(end - position)
         return found if len(extents) <= _MOST_PIECES else [memoryview(b"".join(found))]
+
+    def _extents(self, node: int, start: int, stop: int) -> Iterator[Extent]:
+        """Of a file, those that have bytes in [start, stop)."""
+        return takewhile(lambda extent: extent.logical < stop, self.image.extents_from(node, start))
 
     def _copied_bytes(self, offset: int, size: int) -> list[memoryview]:
         """As ``_stream_bytes``, to be joined: bytes of the map must not be touched."""

@@ -226,7 +226,7 @@ def test_what_is_decoded_together_may_become_only_so_much(
 ) -> None:
     monkeypatch.setattr("rofuse_formats.limits.UNQUESTIONED", MIB)
     opened(solid, limits=Limits(max_ratio=100))
-    with pytest.raises(RatioError, match="more than 1 times the .*--max-ratio"):
+    with pytest.raises(RatioError, match=r"more than 1 times the .*--max-ratio"):
         opened(solid, limits=Limits(max_ratio=1))
 
 

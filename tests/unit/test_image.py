@@ -264,6 +264,21 @@ def test_a_batch_is_held_to_the_depth(depth: int) -> None:
     assert image_of(builder).inode_count == (3 if depth == 2 else 24)
 
 
+def test_extents_are_found_from_anywhere() -> None:
+    builder = ImageBuilder()
+    runs = [Extent(at, 10, at) for at in (0, 10, 50, 90)]
+    add(builder, b"f", size=120, data=builder.extents(runs))
+    add(builder, b"whole", size=7, data=3)
+    add(builder, b"d", DIRECTORY)
+    image = image_of(builder)
+    for start in range(130):
+        wanted = [run for run in runs if run.logical + run.length > start]
+        assert list(image.extents_from(image.resolve(b"f"), start)) == wanted
+    assert list(image.extents_from(image.resolve(b"whole"), 6)) == [Extent(0, 7, 3)]
+    assert list(image.extents_from(image.resolve(b"whole"), 7)) == []
+    assert list(image.extents_from(image.resolve(b"d"), 0)) == []
+
+
 def test_a_deep_path_costs_its_length_once() -> None:
     builder = ImageBuilder(limits=Limits(max_depth=30_000))
     add(builder, b"d/" * 30_000 + b"f")

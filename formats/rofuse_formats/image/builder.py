@@ -156,10 +156,8 @@ class ImageBuilder:
         if any(not 0 < len(name) <= NAME_MAX or b"\0" in name for name in kept):
             self.report.skip(self.record_name(member), "extended attributes whose names cannot be shown")
         elif sum(len(name) + len(value) for name, value in kept.items()) > self.limits.max_xattrs:
-            self.report.skip(
-                self.record_name(member),
-                f"extended attributes of over {self.limits.max_xattrs} bytes, which --max-xattrs raises",
-            )
+            reason = f"extended attributes of over {self.limits.max_xattrs} bytes, which --max-xattrs raises"
+            self.report.skip(self.record_name(member), reason)
         else:
             strings = [(self._small_string(name), self._small_string(kept[name])) for name in sorted(kept)]
             self.record_xattrs[member] = strings

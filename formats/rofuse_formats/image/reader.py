@@ -15,7 +15,7 @@ from __future__ import annotations
 import stat
 import sys
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from typing import Any
 
@@ -150,12 +150,34 @@ class Image:
             return [Extent(0, size, word)] if size else []
         if kind == layout.DATA_MEMBER:
             return [Extent(0, size, word & layout.DATA_MASK, layout.MEMBER_STREAM)] if size else []
-        if kind != layout.DATA_PIECES:
+        return list(map(self._extent, self._pieces(node)))
+
+    def extents_from(self, node: int, start: int) -> Iterator[Extent]:
+        """Those of ``extents`` that have bytes from ``start`` on: found in O(log n), of a file that has a million."""
+        row = node - 1
+        if not stat.S_ISREG(self.mode[row]) or self.data[row] >> layout.DATA_SHIFT != layout.DATA_PIECES:
+            yield from (extent for extent in self.extents(node) if extent.logical + extent.length > start)
+            return
+        rows = self._pieces(node)
+        first = max(
+            bisect_right(self._extents[0], start, rows.start, max(rows.start, rows.stop)) - 1, rows.start
+        )
+        for number in range(first, rows.stop):
+            extent = self._extent(number)
+            if extent.logical + extent.length > start:
+                yield extent
+
+    def _pieces(self, node: int) -> range:
+        """Rows of the extents of a file in pieces."""
+        word = self.data[node - 1]
+        if word >> layout.DATA_SHIFT != layout.DATA_PIECES:
             raise IndexDamagedError(f"inode {node} has a data word of an unknown kind")
         piece = word & layout.DATA_MASK
+        return range(self.pieces_at[piece], self.pieces_at[piece + 1])
+
+    def _extent(self, row: int) -> Extent:
         logical, length, offset, stream = self._extents
-        rows = range(self.pieces_at[piece], self.pieces_at[piece + 1])
-        return [Extent(logical[i], length[i], offset[i], stream[i]) for i in rows]
+        return Extent(logical[row], length[row], offset[row], stream[row])
 
     @property
     def has_members(self) -> bool:
