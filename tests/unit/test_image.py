@@ -264,6 +264,16 @@ def test_a_batch_is_held_to_the_depth(depth: int) -> None:
     assert image_of(builder).inode_count == (3 if depth == 2 else 24)
 
 
+def test_a_chain_of_hard_links_is_followed_once() -> None:
+    """Each names the one that follows; all but the last come before what they name."""
+    builder = ImageBuilder()
+    for number in range(20_000):
+        builder.hardlink(b"%d" % number, b"%d" % (number + 1))
+    add(builder, b"20000", size=3)
+    image = image_of(builder)
+    assert (image.inode_count, image.nlink[1]) == (2, 20_001)
+
+
 def test_extents_are_found_from_anywhere() -> None:
     builder = ImageBuilder()
     runs = [Extent(at, 10, at) for at in (0, 10, 50, 90)]
