@@ -318,7 +318,7 @@ def _index_and_exit(
             error = errors.LimitError(_of_memory(settings.limits.max_memory))
         if isinstance(error, errors.FormatError | OSError):
             os_error = [error.errno, error.strerror] if isinstance(error, OSError) else None
-            sink.send(json.dumps([type(error).__name__, str(error)[:4096], os_error]).encode())
+            sink.send(json.dumps([_public_name(error), str(error)[:4096], os_error]).encode())
         else:
             import traceback
 
@@ -326,6 +326,13 @@ def _index_and_exit(
     finally:
         progress.close()
         os._exit(status)
+
+
+def _public_name(error: BaseException) -> str:
+    """Of its class, or of the one that it is a kind of: a module has kinds of its own."""
+    return next(
+        (kind.__name__ for kind in type(error).__mro__ if hasattr(errors, kind.__name__)), "FormatError"
+    )
 
 
 def _lacks_memory(error: BaseException) -> bool:

@@ -41,7 +41,7 @@ from tests.soak.reading import READERS, Fault, Reader, Shared, content, tree
 
 PATIENCE = 90
 _COMMAND = (sys.executable, "-m", "rofuse_mount")
-_CACHE_MIB = 192
+_CACHE_MIB = 640  # of which 256 stay free
 _CALM = (0.5, 3.0)  # seconds between two faults
 _FAULT = 2.0  # seconds of those that last
 
@@ -81,19 +81,25 @@ class Soak:
             "XDG_CACHE_HOME": str(self.cache),
             "XDG_RUNTIME_DIR": str(run_folder),
         }
+        self.has_small_cache = False
+        self.disk_server: subprocess.Popen[bytes] | None = None
+        self.sources: list[Path] = []
+        self.mounts: list[Path] = []
+        self.done: Counter[str] = Counter()
+
+    def begin(self) -> None:
+        """Makes everything and mounts it."""
         self.has_small_cache = not os.geteuid() and not self.quietly(
             "mount", "-t", "tmpfs", "-o", f"size={_CACHE_MIB}m", "tmpfs", str(self.cache)
         )
-        archives = make(folder)
+        archives = make(self.folder)
         self.on_disk = self.start_disk(archives.pop("tar.gz"))
         self.sources = [*archives.values(), self.on_disk]
-        self.mounts = [folder / "mnt" / source.name for source in self.sources]
+        self.mounts = [self.folder / "mnt" / source.name for source in self.sources]
         self.shared = Shared(len(self.mounts))
         for number in range(len(self.mounts)):
             self.mounts[number].mkdir(parents=True)
             self.mount(number)
-        self.done: Counter[str] = Counter()
-        self.figures: list[str] = []
 
     def start_disk(self, archive: Path) -> Path:
         words = [
@@ -226,11 +232,23 @@ class Soak:
             self.shared.alive[number] = time.monotonic()
             reader.start()
         begin = time.monotonic()
-        moments = [begin + seconds * share for share in (0.05, 0.5)]
+        try:
+            hung = self.strike(begin, seconds, readers)
+            self.tell("at the end")
+        finally:
+            self.shared.stop.value = True
+            for reader in readers:
+                reader.join(PATIENCE)
+        dead = sum(reader.exitcode != 0 for reader in readers)
+        return self.report(time.monotonic() - begin, hung, dead, self.leave())
+
+    def strike(self, begin: float, seconds: float, readers: list[multiprocessing.Process]) -> int:
+        """One fault after the other; how many readers did not live to see the end."""
         faults: list[Callable[[int], None]] = [
             self.kill_server, self.kill_helper, self.clear_cache, self.take_over, self.suspend, self.starve,
             self.fill_cache, self.drop_caches, self.lose_descriptors, self.remount, self.fail_disk,
         ]  # fmt: skip
+        moments = [begin + seconds * share for share in (0.05, 0.5)]
         hung = 0
         while time.monotonic() < begin + seconds and not hung:
             if moments and time.monotonic() > moments[0]:
@@ -241,13 +259,7 @@ class Soak:
             self.done[fault.__name__] += 1
             time.sleep(self.chance.uniform(*_CALM))
             hung = self.stuck(readers)
-        time.sleep(_FAULT)
-        self.tell("at the end")
-        self.shared.stop.value = True
-        for reader in readers:
-            reader.join(PATIENCE)
-        dead = sum(reader.exitcode != 0 for reader in readers)
-        return self.report(time.monotonic() - begin, hung, dead, self.leave())
+        return hung
 
     def stuck(self, readers: list[multiprocessing.Process]) -> int:
         late = [
@@ -276,8 +288,8 @@ class Soak:
             rows = [(descriptors(pid), pss(pid)) for pid in pids]
             count, size = sum(row[0] for row in rows), sum(row[1] for row in rows)
             line = f"{when:>16}  {source.name:<10} {count:>4} descriptors {size / 1024:>7.1f} MiB"
-            self.figures.append(line + f"  {len(helpers)} helpers {sum(map(pss, helpers)) / 1024:.1f} MiB")
-            print(self.figures[-1], flush=True)
+            of_helpers = f"{len(helpers)} helpers {sum(map(pss, helpers)) / 1024:.1f} MiB"
+            print(f"{line}  {of_helpers}", flush=True)
 
     def leave(self) -> list[str]:
         """Unmounts everything; what is left all the same."""
@@ -304,11 +316,12 @@ class Soak:
         return 1 if wrong or unexpected or hung or dead or left else 0
 
     def close(self) -> None:
-        self.shared.stop.value = True
+        """Whatever happened: leaves no mount and no process."""
         for mount in [*self.mounts, self.disk]:
             self.quietly("umount", "-l", str(mount))
-        self.disk_server.terminate()
-        self.disk_server.wait(PATIENCE)
+        if self.disk_server is not None:
+            self.disk_server.terminate()
+            self.disk_server.wait(PATIENCE)
         if self.has_small_cache:
             self.quietly("umount", "-l", str(self.cache))
 
@@ -354,8 +367,10 @@ def main() -> int:
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="rofuse-soak-"))
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # leaves nothing then either
     soak = Soak(folder, arguments.seed)
     try:
+        soak.begin()
         status = soak.run(arguments.minutes * 60, arguments.seed)
     finally:
         soak.close()
