@@ -14,7 +14,7 @@ from multiprocessing.sharedctypes import Synchronized, SynchronizedArray
 from pathlib import Path
 
 READERS = 8
-SMALL, LARGE = 300, 12  # files
+SMALL, LARGE = 300, 6  # files
 _STEP = 1 << 17
 _ERRORS = {
     errno.EIO,
@@ -33,8 +33,8 @@ def tree() -> dict[str, int]:
     files = {
         f"d{number % 20}/f{number}": int(chance.paretovariate(1) * 300) % 60_000 for number in range(SMALL)
     }
-    files |= {f"large/l{number}": chance.randrange(1 << 20, 4 << 20) for number in range(LARGE)}
-    return files | {"empty": 0, "huge": 24 << 20}
+    files |= {f"large/l{number}": chance.randrange(1 << 19, 3 << 20) for number in range(LARGE)}
+    return files | {"empty": 0, "huge": 12 << 20}
 
 
 def content(path: str, size: int) -> bytes:
