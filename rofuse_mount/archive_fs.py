@@ -11,14 +11,15 @@ Rules
   ``subdir`` its nodeid and the root's change places.
 - Directory offsets: 1 after ``.``, 2 after ``..``, then 3, 4... after the entries, in archive order.
 - What an archive cannot give (it ends too early, its data is damaged) is EIO, or EOPNOTSUPP for what nobody here can
-  decode and EACCES for what takes a password; it is told to ``log`` once for each inode, and is never zeros.
+  decode, EACCES for what takes a password and EFBIG for what becomes more than so little may. It is told to ``log``
+  once for each inode, and is never zeros.
 """
 
 from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Iterable
-from errno import EACCES, EINVAL, EIO, EISDIR, ENODATA, ENOSYS, ENOTDIR, ENXIO, EOPNOTSUPP, ESTALE
+from errno import EACCES, EFBIG, EINVAL, EIO, EISDIR, ENODATA, ENOSYS, ENOTDIR, ENXIO, EOPNOTSUPP, ESTALE
 from itertools import islice
 from struct import Struct
 from typing import Any
@@ -29,6 +30,7 @@ from rofuse_formats.errors import (
     FormatError,
     MissingLibraryError,
     PasswordError,
+    RatioError,
     UnsupportedError,
 )
 from rofuse_formats.image.layout import HAS_ATIME, HAS_BTIME, HAS_CTIME
@@ -265,16 +267,15 @@ class ArchiveFilesystem(Filesystem):
             raise OSError(EINVAL, "not a way to seek")
         if offset >= size:
             raise OSError(ENXIO, "beyond the end")
-        runs = [(extent.logical, extent.logical + extent.length) for extent in self._image.extents(node)]
+        runs = self._image.extents_from(node, offset)
         if whence == SEEK_DATA:
-            for start, stop in runs:
-                if stop > offset:
-                    return max(start, offset)
+            for extent in runs:
+                return max(extent.logical, offset)
             raise OSError(ENXIO, "no data up to the end")
-        for start, stop in runs:
-            if start > offset:
+        for extent in runs:
+            if extent.logical > offset:
                 break
-            offset = max(offset, stop)
+            offset = extent.logical + extent.length
         return min(offset, size)
 
     # -- extended attributes ---------------------------------------------------------------------------------
@@ -323,6 +324,8 @@ def _errno_of(error: FormatError) -> int:
         return ESTALE
     if isinstance(error, UnsupportedError | MissingLibraryError):
         return EOPNOTSUPP
+    if isinstance(error, RatioError):
+        return EFBIG
     return EACCES if isinstance(error, PasswordError) else EIO
 
 

@@ -25,7 +25,7 @@ from rofuse_formats.source import FileSource, JoinedSource, StoredSource
 from rofuse_mount import logs, supervised
 from rofuse_mount.archive_fs import ArchiveFilesystem
 from rofuse_mount.backings import SharedSlots
-from rofuse_mount.memory import keep_one_heap
+from rofuse_mount.memory import bound_memory, keep_one_heap
 from rofuse_mount.mounting.ending import Ending
 from rofuse_mount.owner_only import OwnerOnlyFilesystem
 from rofuse_mount.records import MountOptions
@@ -211,6 +211,9 @@ def python_path() -> list[str]:
 def serve(seat: Seat, spec: Spec, filesystem: ArchiveFilesystem, **arguments: Any) -> int:
     """Serves until the mount ends; returns the process's exit status. ``arguments`` of ``supervised.serve``."""
     keep_one_heap()
+    most = load_settings(spec.settings).limits.max_memory
+    if most is not None:
+        bound_memory(most)
     ending = Ending.from_json(spec.ending)
     options, slots = spec.mount_options(), spec.slots()
     return supervised.serve(seat, filesystem, options, ending=ending, slots=slots, **arguments)

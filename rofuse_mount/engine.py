@@ -86,6 +86,16 @@ class Backing(Protocol):
         ...
 
 
+def lacks_memory(error: BaseException) -> bool:
+    """Whether there was no room for an object, for a module that is imported when it is first needed, or for the stack
+    of a thread."""
+    words = {ImportError: ("failed to map segment", "annot allocate memory"), RuntimeError: ("new thread",)}
+    told = str(error)
+    return isinstance(error, MemoryError) or any(
+        isinstance(error, kind) and any(word in told for word in known) for kind, known in words.items()
+    )
+
+
 class Engine:
     """Speaks the protocol with one kernel connection on behalf of one filesystem.
 
@@ -156,7 +166,7 @@ class Engine:
             elif code == ENOMEM and self.exhausted is not None:
                 self.exhausted()
         except Exception as error:
-            if isinstance(error, MemoryError) and self.exhausted is not None:
+            if lacks_memory(error) and self.exhausted is not None:
                 self.exhausted()
             self.report(f"{_name_of(opcode)} of inode {nodeid}")
             code = EIO

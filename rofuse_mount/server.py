@@ -27,7 +27,7 @@ from rofuse_mount.attaching import attach
 from rofuse_mount.backings import Backings
 from rofuse_mount.counters import OPCODE_MASK, SCALE_BITS, WIDTH_BITS
 from rofuse_mount.device import Device, buffer_size, readable
-from rofuse_mount.engine import Engine
+from rofuse_mount.engine import Engine, lacks_memory
 from rofuse_mount.filesystem import Filesystem
 from rofuse_mount.mounting.ending import Ending
 from rofuse_mount.records import Buffer, MountOptions
@@ -336,7 +336,7 @@ class Server:
                     if refusal:
                         self._note_refusal(request, refusal)
             except BaseException as error:
-                if isinstance(error, MemoryError) and self._post is not None:
+                if lacks_memory(error) and self._post is not None:
                     self._post.out_of_memory()
                 self.device.refuse(request)
                 _log().exception("a request was answered EIO")

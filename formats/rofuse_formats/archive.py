@@ -87,7 +87,7 @@ class Archive:
             """Of a directory: the ``ScanOptions`` that it was described with."""
             self.suspect = [[(int(start), int(end)) for start, end in ranges] for ranges in meta["suspect"]]
             self.unspooled = int(meta.get("unspooled", 0))
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise IndexDamagedError(f"the index lacks its description: {error}") from error
         if not len(index.seeks) == len(self.suspect) == len(self.codecs):
             raise IndexDamagedError("the index lacks seek points")
@@ -100,8 +100,11 @@ class Archive:
             _ = self.contents  # opened now, so that what is wrong with them is said now
 
     def _expect_spool(self) -> None:
-        """Raises LimitError where there is no room for what will be spooled, as far as that is certain: it takes more
-        than it takes in the archive, which is packed better."""
+        """Raises LimitError where what is decoded together becomes too much, or there is no room for what of it will be
+        spooled, as far as that is certain: it takes more than it takes in the archive, which is packed better."""
+        limits, stored = self._settings.limits, self.source.size
+        if self.report.together > limits.most_of(stored):
+            raise limits.too_much(stored)
         if not self._settings.spool:
             self.report.tell_of_slowness()
         elif not os.path.exists(cache.growing_place(os.fsdecode(self.source.path))):
@@ -240,6 +243,17 @@ class Found:
     def __init__(self, index: Index, fd: int, path: str, spool: Spool | None) -> None:
         self.index, self.fd, self.path, self.spool = index, fd, path, spool
 
+    def archive(self, source: StoredSource, settings: Settings, *, later: bool = False) -> Archive:
+        """The archive, by this index. Raises IndexDamagedError where that contradicts itself: then the spool is closed,
+        and another index will do."""
+        try:
+            points = points_place(source)
+            return Archive(source, self.index, settings, self.path, self.spool, points, later=later)
+        except IndexDamagedError:
+            if self.spool is not None:
+                self.spool.close()
+            raise
+
 
 def find_index(
     source: StoredSource, settings: Settings, here: bool = False, *, later: bool = False
@@ -307,8 +321,13 @@ def open(
     try:
         found = find_index(source, settings, here) if keep or settings.saved else ""
         if not isinstance(found, str):
-            os.close(found.fd)
-            return Archive(source, found.index, settings, found.path, found.spool, points_place(source))
+            try:
+                return found.archive(source, settings)
+            except IndexDamagedError:
+                if settings.saved:
+                    raise
+            finally:
+                os.close(found.fd)
         if isinstance(source, DirectorySource):
             keep = False
             if settings.freeze:

@@ -200,6 +200,8 @@ def staleness(index: Index, source: StoredSource, options: dict[str, Any]) -> st
     known = index.meta.get("source", {})
     if isinstance(source, DirectorySource):  # it is kept for when the directory has changed
         return "" if known == fingerprint(source) else "it is another directory's"
+    if not isinstance(known, dict):
+        return "it does not say of which archive it is"
     if known.get("size") != source.size or known.get("mtime_ns") != source.status.st_mtime_ns:
         return "the archive has changed"
     if index.meta.get("options") != options:

@@ -58,4 +58,4 @@ def write_carried(source: StoredSource, fd: int, carrying: CarryingFormat, setti
         **index_file.undecoded(carrying.name),
         "report": Report().to_json(),
     }
-    index_file.write(fd, meta, [carried.image], [], blocks=carried.blocks)
+    index_file.write(fd, meta, [carried.image], [], blocks=carried.blocks, most=settings.limits.max_index)

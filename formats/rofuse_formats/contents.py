@@ -6,12 +6,15 @@ imports no library for one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterator
+from itertools import takewhile
+from typing import TYPE_CHECKING
 
 from rofuse_formats import codecs
 from rofuse_formats.directory.source import DirectorySource
 from rofuse_formats.errors import DamagedError, IndexDamagedError
 from rofuse_formats.image import layout
+from rofuse_formats.limits import UNQUESTIONED
 from rofuse_formats.points_file import PointsFile
 from rofuse_formats.streams import (
     BLOCK,
@@ -26,7 +29,7 @@ from rofuse_formats.streams import (
 if TYPE_CHECKING:
     from rofuse_formats.archive import Archive
     from rofuse_formats.directory.files import DirectoryFiles
-    from rofuse_formats.entry import Members, QuickMembers
+    from rofuse_formats.entry import Extent, Members, PackedMember, QuickMembers
     from rofuse_formats.index import Index
     from rofuse_formats.settings import Settings
     from rofuse_formats.source import Source
@@ -45,6 +48,7 @@ class Contents:
             raise IndexDamagedError("the index lacks its spool")
         self.image = archive.image
         self.cache = BlockCache()
+        self._limits, self._stored_bytes = settings.limits, archive.source.size
         self.files: DirectoryFiles | None = None
         self.stream = self._open_streams(archive, index, settings)
         self._members: Members | None = None
@@ -101,7 +105,9 @@ class Contents:
         from rofuse_formats.archives import named  # where members are compressed by themselves
         from rofuse_formats.entry import PackedFormat, QuickMembers
 
-        packed_format = cast(PackedFormat, named(archive.format))
+        packed_format = named(archive.format)
+        if not isinstance(packed_format, PackedFormat):
+            raise IndexDamagedError("the index has members that its format does not have")
         kept = None
         if archive.points_path is not None and not settings.salvage:  # which checks nothing
 
@@ -123,8 +129,11 @@ class Contents:
         if kind == layout.DATA_OFFSET:
             return self._stream_bytes(word + offset, size)
         if kind == layout.DATA_MEMBER and self._members is not None:
-            row = word & layout.DATA_MASK
-            return self._members.read(self.image.member(row), row, self.image.size[node - 1], offset, size)
+            row, whole = word & layout.DATA_MASK, self.image.size[node - 1]
+            member = self.image.member(row)
+            if whole > UNQUESTIONED:
+                self._check_ratio(member, whole)
+            return self._members.read(member, row, whole, offset, size)
         return self._pieces(node, offset, offset + size)
 
     def is_at_hand(self, node: int, offset: int, size: int) -> bool:
@@ -142,8 +151,7 @@ class Contents:
             member = self.image.member(word & layout.DATA_MASK)
             return self._quick_members.is_at_hand(member, self.image.size[node - 1])
         if kind == layout.DATA_PIECES:
-            runs = self.image.extents(node)
-            wanted = (e for e in runs if e.logical < offset + size and e.logical + e.length > offset)
+            wanted = self._extents(node, offset, offset + size)
             return all(self.stream.is_at_hand(extent.offset, extent.length) for extent in wanted)
         return False
 
@@ -154,6 +162,12 @@ class Contents:
             row = word & layout.DATA_MASK
             self._members.check(self.image.member(row), row, size)
 
+    def _check_ratio(self, member: PackedMember, size: int) -> None:
+        """Of what is compressed together it is not known how much is whose: it is held against all of the archive."""
+        stored = member.packed or self._stored_bytes
+        if size > self._limits.most_of(stored):
+            raise self._limits.too_much(stored)
+
     def _stream_bytes(self, offset: int, size: int) -> list[memoryview]:
         pieces = self.stream.read(offset, size)
         if sum(map(len, pieces)) != size:  # a short answer would be read as zeros
@@ -161,7 +175,7 @@ class Contents:
         return pieces
 
     def _pieces(self, node: int, position: int, end: int) -> list[memoryview]:
-        extents = [e for e in self.image.extents(node) if e.logical < end and e.logical + e.length > position]
+        extents = list(self._extents(node, position, end))
         if any(extent.stream for extent in extents):
             raise IndexDamagedError(f"inode {node} lies in a stream that is not there")
         fetch = self._stream_bytes if len(extents) <= _MOST_PIECES else self._copied_bytes
@@ -174,6 +188,10 @@ class Contents:
             position = stop
         found += _zeros(end - position)
         return found if len(extents) <= _MOST_PIECES else [memoryview(b"".join(found))]
+
+    def _extents(self, node: int, start: int, stop: int) -> Iterator[Extent]:
+        """Of a file, those that have bytes in [start, stop)."""
+        return takewhile(lambda extent: extent.logical < stop, self.image.extents_from(node, start))
 
     def _copied_bytes(self, offset: int, size: int) -> list[memoryview]:
         """As ``_stream_bytes``, to be joined: bytes of the map must not be touched."""

@@ -384,6 +384,7 @@ class CarryingFormat(Protocol):
 AnyFormat: TypeAlias = Format | RandomFormat | CarryingFormat
 
 
+@runtime_checkable
 class PackedFormat(Protocol):
     """What a format has besides when its members may be compressed by themselves."""
 

@@ -41,6 +41,10 @@ class LimitError(FormatError):
     """A limit that protects memory, disk or time was met. The message names the option that raises it."""
 
 
+class RatioError(LimitError):
+    """More would have to be decoded than so few bytes may become."""
+
+
 class ChangedError(FormatError):
     """A file on disk is no longer what it was when it was described."""
 

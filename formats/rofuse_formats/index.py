@@ -21,7 +21,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rofuse_formats.checksum import crc32, sha256
-from rofuse_formats.errors import IndexDamagedError
+from rofuse_formats.errors import IndexDamagedError, LimitError
+from rofuse_formats.limits import MIB
 
 if TYPE_CHECKING:
     from rofuse_formats.image.columns import Piece
@@ -43,22 +44,29 @@ def write(
     *,
     files: bytes | None = None,
     blocks: bytes | None = None,
+    most: int | None = None,
 ) -> int:
-    """Writes an index to ``fd`` from its beginning; returns its size. Raises OSError."""
-    sections: list[tuple[bytes, Iterable[Piece]]] = [
+    """Writes an index to ``fd`` from its beginning; returns its size. Raises OSError, and LimitError before anything is
+    written where that is more than ``most`` bytes."""
+    parts: list[tuple[bytes, Iterable[Piece]]] = [
         (b"META", [json.dumps(meta, sort_keys=True, separators=(",", ":")).encode()]),
         (b"IMAGE", image),
     ]
-    sections += ((b"SEEK%d" % number, [seek]) for number, seek in enumerate(seeks))
+    parts += ((b"SEEK%d" % number, [seek]) for number, seek in enumerate(seeks))
     optional = {b"FILES": files, b"BLOCKS": blocks}
-    sections += ((tag, [section]) for tag, section in optional.items() if section is not None)
+    parts += ((tag, [section]) for tag, section in optional.items() if section is not None)
+    sections = [(tag, [memoryview(piece).cast("B") for piece in pieces]) for tag, pieces in parts]
     position = _HEADER.size + _SECTION.size * len(sections) + _CHECKSUM.size
+    size = sum((position, *(len(view) for _tag, views in sections for view in views)))
+    if most is not None and size > most:
+        raise LimitError(
+            f"takes an index of {size / MIB:,.1f} MiB; --max-index raises the limit of {most / MIB:,.1f}"
+        )
     table = [_HEADER.pack(MAGIC, VERSION, len(sections))]
-    for tag, pieces in sections:
+    for tag, views in sections:
         position += -position % _ALIGNMENT
         start, checksum = position, 0
-        for piece in pieces:
-            view = memoryview(piece).cast("B")
+        for view in views:
             checksum = crc32(view, checksum)
             _write_at(fd, view, position)
             position += len(view)
@@ -94,8 +102,10 @@ class Index:
         try:
             self.meta: dict[str, Any] = json.loads(bytes(sections[b"META"]))
             self.image = sections[b"IMAGE"]
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, RecursionError) as error:
             raise IndexDamagedError(f"the index lacks its description: {error}") from error
+        if not isinstance(self.meta, dict) or not isinstance(self.meta.get("report", {}), dict):
+            raise IndexDamagedError("the index's description is none")
         self.digest = sha256(view[: _head_size(view)]).digest()
         """Tells it from any other: of the checksums of all its sections."""
         self.files = sections.get(b"FILES")

@@ -97,7 +97,7 @@ def write_index(
         "unspooled": indexing.writer.refused if spool is None else 0,
         "report": builder.report.to_json(),
     }
-    index_file.write(fd, meta, image, passes.seeks)
+    index_file.write(fd, meta, image, passes.seeks, most=settings.limits.max_index)
 
 
 def _is_directory(source: StoredSource, settings: Settings) -> TypeGuard[DirectorySource | FrozenSource]:
@@ -158,7 +158,7 @@ class _Indexing:
     ) -> None:
         self.source, self.settings, self.progress, self.spool = source, settings, progress, spool
         self.writer = Writer(spool)
-        self.passes = Passes(settings.limits, self.writer)
+        self.passes = Passes(settings.limits, self.writer, source.size)
         self.outer = 0
         self.nested: Nested | None = None
         self.kind = ""

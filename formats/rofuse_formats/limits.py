@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import os
 
+from rofuse_formats.errors import RatioError
+
 MIB = 1 << 20
+NAME_MAX = 255  # linux/limits.h: no name can be longer
+TARGET_MAX = 4095  # PATH_MAX less its NUL: what readlink(2) can give
+UNQUESTIONED = 1 << 30
+"""Bytes that anything may become, however little it is compressed: they take a second or two to decode."""
 
 
 def three_quarters_of_memory() -> int:
@@ -18,7 +24,19 @@ class Limits:
     All sizes are bytes. They guard, they do not tune: an ordinary archive never meets one.
     """
 
-    __slots__ = ("max_entries", "max_memory", "max_path", "max_window", "max_xattrs", "may_fork")
+    __slots__ = (
+        "max_depth",
+        "max_entries",
+        "max_index",
+        "max_memory",
+        "max_name",
+        "max_path",
+        "max_ratio",
+        "max_target",
+        "max_window",
+        "max_xattrs",
+        "may_fork",
+    )
 
     def __init__(
         self,
@@ -26,15 +44,36 @@ class Limits:
         max_window: int = 128 * MIB,
         max_entries: int = 1 << 25,
         max_path: int = 1 << 16,
+        max_name: int = NAME_MAX,
+        max_depth: int = 1 << 11,
+        max_target: int = TARGET_MAX,
         max_xattrs: int = 1 << 16,
+        max_index: int = 4096 * MIB,
+        max_ratio: int = 100_000,
         max_memory: int | None = None,
         may_fork: bool = False,
     ) -> None:
         self.max_window = max_window  # the window a decoder must keep (zstd --long=27 needs 128 MiB)
         self.max_entries = max_entries
         self.max_path = max_path  # length of one member's path or link target
+        self.max_name = min(max_name, NAME_MAX)  # of one component of a path
+        self.max_depth = max_depth  # directories within each other; deeper leads no path (PATH_MAX)
+        self.max_target = min(max_target, TARGET_MAX)  # of a symbolic link
+        self.max_index = max_index  # of the index: the image, the seek points, and what is said of them
+        self.max_ratio = max_ratio  # bytes that one compressed byte may become, on average; see most_of
         self.max_memory = max_memory  # what a process may take that indexes; None: most of the machine's
         self.max_xattrs = max_xattrs  # names and values of one member's extended attributes together
         self.may_fork = (
             may_fork  # whether indexing may use further processes; asked of who has no threads then
+        )
+
+    def most_of(self, stored: int) -> int:
+        """Bytes that ``stored`` compressed ones may become: an honest file of zeros is no bomb before it is large."""
+        return max(UNQUESTIONED, stored * self.max_ratio)
+
+    def too_much(self, stored: int) -> RatioError:
+        """What is told of that which becomes more."""
+        return RatioError(
+            f"becomes more than {self.max_ratio:,} times the {stored:,} bytes that it is compressed to; "
+            "--max-ratio raises the limit"
         )

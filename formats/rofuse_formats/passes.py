@@ -16,10 +16,11 @@ from rofuse_formats.spool import Writer
 
 
 class Passes:
-    """All first passes of one indexing. ``writer``: takes what cannot be sought in."""
+    """All first passes of one indexing. ``writer``: takes what cannot be sought in. ``stored``: bytes of the archive,
+    which bound those of every stream in it, however often it is compressed."""
 
-    def __init__(self, limits: Limits, writer: Writer) -> None:
-        self.limits, self.writer = limits, writer
+    def __init__(self, limits: Limits, writer: Writer, stored: int) -> None:
+        self.limits, self.writer, self.stored = limits, writer, stored
         self.codecs: list[str] = []
         self._finished: dict[int, FirstPass] = {}
         self._seeks: dict[int, bytes] = {}
@@ -59,7 +60,7 @@ class Pass:
         self.number = number
         self.known = first_pass
         """What it has to say, after ``finish``."""
-        self.reader = DecodedReader(_Kept(first_pass, passes.writer, number))
+        self.reader = DecodedReader(_Kept(first_pass, passes, number))
         self._passes = passes
 
     def __enter__(self) -> Pass:
@@ -76,19 +77,23 @@ class Pass:
 
 
 class _Kept:
-    """A first pass whose unseekable chunks are kept on their way."""
+    """A first pass whose unseekable chunks are kept on their way, and that ends where it becomes too much."""
 
-    def __init__(self, first_pass: FirstPass, writer: Writer, stream: int) -> None:
-        self._pass, self._writer, self._stream = first_pass, writer, stream
+    def __init__(self, first_pass: FirstPass, passes: Passes, stream: int) -> None:
+        self._pass, self._passes, self._stream = first_pass, passes, stream
 
     @property
     def consumed(self) -> int:
         return self._pass.consumed
 
     def __iter__(self) -> Iterator[bytes]:
-        offset = 0
+        offset, writer = 0, self._passes.writer
+        limits, stored = self._passes.limits, self._passes.stored
+        most = limits.most_of(stored)
         for chunk in self._pass:
+            if offset + len(chunk) > most:
+                raise limits.too_much(stored)
             if self._pass.unseekable or self._pass.slow:
-                self._writer.add(self._stream, offset, chunk, needed=self._pass.unseekable)
+                writer.add(self._stream, offset, chunk, needed=self._pass.unseekable)
             offset += len(chunk)
             yield chunk

@@ -45,7 +45,13 @@ class Settings:
             "raw": scan.raw,
         }
         usual = Limits()
-        for name in ("max_path", "max_xattrs"):  # what goes beyond is left out
+        for name in (
+            "max_path",
+            "max_name",
+            "max_depth",
+            "max_target",
+            "max_xattrs",
+        ):  # what goes beyond is left out
             if getattr(self.limits, name) != getattr(usual, name):
                 lasting[name] = getattr(self.limits, name)
         return lasting

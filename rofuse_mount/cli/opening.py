@@ -105,7 +105,11 @@ def open_source(
                 found = "it is to be refreshed"
                 os.close(kept.fd)
             else:
-                return _with_kept_index(source, settings, kept, later)
+                try:
+                    return _with_kept_index(source, settings, kept, later)
+                except errors.IndexDamagedError as error:
+                    found = str(error)
+                    os.close(kept.fd)
         if (carrying := carrier(source)) is not None:
             fd = carried_index(source, carrying, settings)
             return Opened(Archive(source, Index(fd), settings, later=later), fd, ["it brings its index"])
@@ -171,8 +175,7 @@ def standard_input(settings: Settings) -> FileSource:
 
 
 def _with_kept_index(source: StoredSource, settings: Settings, found: Found, later: bool) -> Opened:
-    points = points_place(source)
-    archive = Archive(source, found.index, settings, found.path, found.spool, points, later=later)
+    archive = found.archive(source, settings, later=later)
     if settings.strict and archive.report.damage:
         raise errors.DamagedError(*archive.report.damage[0])
     notes = [f"index {outcome.show(found.path)}", *_spooled(archive)]
@@ -315,7 +318,7 @@ def _index_and_exit(
             error = errors.LimitError(_of_memory(settings.limits.max_memory))
         if isinstance(error, errors.FormatError | OSError):
             os_error = [error.errno, error.strerror] if isinstance(error, OSError) else None
-            sink.send(json.dumps([type(error).__name__, str(error)[:4096], os_error]).encode())
+            sink.send(json.dumps([_public_name(error), str(error)[:4096], os_error]).encode())
         else:
             import traceback
 
@@ -323,6 +326,13 @@ def _index_and_exit(
     finally:
         progress.close()
         os._exit(status)
+
+
+def _public_name(error: BaseException) -> str:
+    """Of its class, or of the one that it is a kind of: a module has kinds of its own."""
+    return next(
+        (kind.__name__ for kind in type(error).__mro__ if hasattr(errors, kind.__name__)), "FormatError"
+    )
 
 
 def _lacks_memory(error: BaseException) -> bool:

@@ -11,6 +11,7 @@ from typing import IO, Any, TypeVar
 import click
 
 from rofuse_formats import Limits, ScanOptions, Settings
+from rofuse_formats.limits import NAME_MAX, TARGET_MAX
 from rofuse_mount.cli.declaring import ParamType, option
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -126,6 +127,27 @@ def source_options(function: _Function) -> _Function:
                 help="Longest path that a member may have; others are not shown [64K].",
             ),
             option(
+                "--max-name",
+                type=click.IntRange(1, NAME_MAX),
+                default=limits.max_name,
+                metavar="N",
+                help="Longest name that is shown, in bytes [255].",
+            ),
+            option(
+                "--max-depth",
+                type=click.IntRange(1, 1 << 30),
+                default=limits.max_depth,
+                metavar="N",
+                help="Most directories within each other that are shown [2048].",
+            ),
+            option(
+                "--max-target",
+                type=click.IntRange(1, TARGET_MAX),
+                default=limits.max_target,
+                metavar="N",
+                help="Longest target of a symbolic link that is shown, in bytes [4095].",
+            ),
+            option(
                 "--max-xattrs",
                 type=Size(),
                 default=limits.max_xattrs,
@@ -133,10 +155,24 @@ def source_options(function: _Function) -> _Function:
                 help="Most that a member's extended attributes may take; others lose them [64K].",
             ),
             option(
+                "--max-index",
+                type=Size(),
+                default=limits.max_index,
+                metavar="SIZE",
+                help="Largest index that an archive may take [4G].",
+            ),
+            option(
+                "--max-ratio",
+                type=click.IntRange(1, 1 << 60),
+                default=limits.max_ratio,
+                metavar="N",
+                help="Times its compressed bytes that more than 1 GiB may be [100000].",
+            ),
+            option(
                 "--max-memory",
                 type=Size(),
                 metavar="SIZE",
-                help="Most memory that indexing may take [three quarters of the machine's].",
+                help="Most memory that indexing, and a server, may take [indexing: three quarters of the machine's].",
             ),
             option(
                 "--spool-limit",
@@ -183,12 +219,7 @@ def _check_patterns(patterns: Sequence[str]) -> None:
 
 
 def settings(options: dict[str, Any]) -> Settings:
-    limits = Limits(
-        **{
-            name: options[name]
-            for name in ("max_window", "max_entries", "max_path", "max_xattrs", "max_memory")
-        }
-    )
+    limits = Limits(**{name: options[name] for name in Limits.__slots__ if name.startswith("max_")})
     saved, freeze, follow = (bool(options.get(name)) for name in ("saved", "freeze", "follow"))
     if freeze and (saved or follow):
         raise click.UsageError("--freeze shows the files as they are now: not beside --saved or --follow")

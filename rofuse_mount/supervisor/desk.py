@@ -108,7 +108,7 @@ class Desk:
         try:
             told = json.loads(request)
             command, path = [str(word) for word in told["command"]], [str(folder) for folder in told["path"]]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             os.close(spec)
             return "the request cannot be understood"
         old = self._state["spec"]

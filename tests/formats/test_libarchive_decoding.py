@@ -16,9 +16,9 @@ import pytest
 from rofuse_formats import Archive, cache
 from rofuse_formats.archives.libarchive import decoding, process
 from rofuse_formats.archives.libarchive.keeping import Held
-from rofuse_formats.errors import DamagedError, LimitError
+from rofuse_formats.errors import DamagedError, LimitError, RatioError
 from rofuse_formats.growing_spool import GrowingSpool
-from rofuse_formats.limits import MIB
+from rofuse_formats.limits import MIB, Limits
 from rofuse_formats.spool_file import SpoolFile
 from tests.formats.libarchive_support import (
     TESTDATA,
@@ -219,6 +219,15 @@ def test_where_there_is_surely_no_room_it_is_refused(solid: Path, own_cache: Pat
     own_cache.mkdir(parents=True, exist_ok=True)
     with pytest.raises(LimitError, match=r"a spool of \d+ MiB or more .* may take 1 MiB .*--spool-limit"):
         opened(solid, keep=True, spool_limit=MIB)
+
+
+def test_what_is_decoded_together_may_become_only_so_much(
+    solid: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rofuse_formats.limits.UNQUESTIONED", MIB)
+    opened(solid, limits=Limits(max_ratio=100))
+    with pytest.raises(RatioError, match=r"more than 1 times the .*--max-ratio"):
+        opened(solid, limits=Limits(max_ratio=1))
 
 
 def test_where_room_is_lacking_it_is_told_and_read_all_the_same(

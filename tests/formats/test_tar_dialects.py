@@ -98,12 +98,6 @@ def test_a_size_record_overrides_the_header() -> None:
     assert [found.content(member) for member in found.members] == [data, b"n"]
 
 
-def test_two_extended_headers_add_up() -> None:
-    archive = extended((b"path", b"a"), (b"mtime", b"1")) + extended((b"mtime", b"2")) + header(b"x") + END
-    (member,) = scan(archive).members
-    assert (member.path, member.mtime) == (b"a", (2, 0))
-
-
 def test_times_of_every_kind() -> None:
     times = extended(
         (b"atime", b"-0.5"),
@@ -181,6 +175,21 @@ def test_too_long_is_left_to_the_builder_to_refuse() -> None:
     found = scan(archive, max_path=1000)
     assert [len(path) for path in found.paths] == [1001, 3]
     assert found.passed == [(b"link", "link target too long")]
+
+
+def test_the_second_of_two_headers_replaces_the_first() -> None:
+    """As GNU tar, libarchive and Go have it."""
+    found = scan(
+        extended((b"path", b"first"), (b"uid", b"7")) + extended((b"gid", b"8")) + header(b"name") + END
+    )
+    assert found.paths == [b"name"]
+    assert found.members[0].owner[1] == 8
+
+
+def test_a_number_may_have_any_number_of_zeros_before_it() -> None:
+    number = b"0" * 40 + b"3"
+    found = scan(extended((b"size", number), (b"mtime", number + b".5")) + header(b"a") + body(b"abc") + END)
+    assert (found.members[0].size, found.members[0].mtime) == (3, (3, 500_000_000))
 
 
 # -- sparse maps

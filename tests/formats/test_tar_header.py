@@ -107,6 +107,7 @@ def test_zeros_are_an_archive_from_two_blocks_on() -> None:
     assert not FORMAT.recognise(bytes(512))
     assert not FORMAT.recognise(bytes(1023))
     assert not FORMAT.recognise(bytes(9000) + b"x")
+    assert not FORMAT.recognise(bytes(1 << 16))  # of a disk, more likely
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,8 @@ def test_recognised() -> None:
     for other in (b"", b"PK", b"PK\3\4", b"PK\5\6 and some text that goes on and on", b"\x7fELF" + PLAIN):
         assert not FORMAT.recognise(other)
     assert FORMAT.recognise_end(b"\x7fELF" + PLAIN)
-    assert not FORMAT.recognise_end(PLAIN + b"more")
+    assert FORMAT.recognise_end(b"MZ" + PLAIN + b"a signature")
+    assert not FORMAT.recognise_end(PLAIN[PLAIN.index(b"PK\5\6") :] + b"more")
     assert not FORMAT.recognise_end(b"PK\5\6")
 
 

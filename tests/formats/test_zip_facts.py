@@ -307,3 +307,10 @@ def test_paths_that_climb_are_refused() -> None:
     found = opened(archive(dos(b"../x"), dos(b"..\\y"), dos(b"a/../../z"), dos(b"/etc/passwd"), dos(b"")))
     assert paths(found) == [b"a", b"etc", b"etc/passwd"] or paths(found) == [b"etc", b"etc/passwd"]
     assert sum(found.report.skipped_counts.values()) == 4
+
+
+@pytest.mark.parametrize(("there", "here"), [(b"a\\b.txt", b"a/b.txt"), (b"a/b.txt", b"a\\b.txt")])
+def test_slashes_that_differ_between_directory_and_header(there: bytes, here: bytes) -> None:
+    """As IZArc has them."""
+    data = archive(Member(there, b"content" * 9, system=FAT, local=here))
+    assert content(opened(data), b"a/b.txt") == b"content" * 9

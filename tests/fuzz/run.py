@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 _MIB = 2048  # of memory that a target may use
 _SLOW = 10  # seconds of one input that are a find
+_PROGRESS = re.compile(r"#(\d+)\s+[A-Zp][A-Za-z]+ .*cov: (\d+)")  # of libFuzzer
+_SAID_ANYWAY = ("INFO: ", "#", "Done ", '"', "WARNING: Failed to find function", "######")
 
 
 def main() -> int:
@@ -55,7 +58,15 @@ def main() -> int:
 def _fuzz_apart(name: str, seconds: int, corpus: Path) -> int:
     print(f"==> {name}, {seconds} s", flush=True)
     command = [sys.executable, __file__, "--here", "--seconds", str(seconds), "--corpus", str(corpus), name]
-    return subprocess.run(command, check=False).returncode
+    executions, coverage = "0", "unknown"
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="backslashreplace") as process:
+        for line in process.stderr or ():
+            if found := _PROGRESS.match(line):
+                executions, coverage = found.groups()
+            elif not line.startswith(_SAID_ANYWAY):
+                sys.stderr.write(line)
+    print(f"{name}: {int(executions):,} executions, {coverage} edges covered", flush=True)
+    return process.returncode
 
 
 def _fuzz_here(name: str, seconds: int, corpus: Path) -> None:
@@ -82,8 +93,7 @@ def _fuzz_here(name: str, seconds: int, corpus: Path) -> None:
             f"-rss_limit_mb={_MIB}",
             f"-timeout={_SLOW}",
             f"-artifact_prefix={finds}/",
-            "-print_final_stats=1",
-            "-verbosity=0",
+            "-print_final_stats=0",
         ],
         target.fuzz,
     )

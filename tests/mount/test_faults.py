@@ -299,6 +299,29 @@ def test_a_clock_that_goes_backwards(rofuse: Rofuse) -> None:
     assert rofuse.indexes() == []
 
 
+def test_a_machine_that_sleeps(rofuse: Rofuse, mountpoint: Path) -> None:
+    """All processes of a mount stand still for a while, with requests under way; then they go on where they were."""
+    archive = archived(rofuse.folder / "a.tar.zst")
+    assert rofuse(archive, mountpoint).returncode == 0
+    found = json.loads(rofuse("status", "--json", mountpoint).stdout)
+    pids = [found["supervisor_pid"], *found["worker_pids"]]
+    forget_pages()
+    command = ["sha256sum", *(f"f{number}" for number in range(FILES))]
+    with subprocess.Popen(command, cwd=mountpoint, stdout=subprocess.PIPE, text=True) as reader:
+        for _ in range(3):
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            time.sleep(0.3)
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+        lines, _ = reader.communicate(timeout=SECONDS)
+    sums = [hashlib.sha256(noise(number)).hexdigest() for number in range(FILES)]
+    assert [line.split()[0] for line in lines.splitlines()] == sums
+    again = json.loads(rofuse("status", "--json", mountpoint).stdout)
+    assert (again["restarts"], again["worker_pids"]) == (0, found["worker_pids"])
+    assert rofuse("umount", "--wait", mountpoint).returncode == 0
+
+
 # --- what a process may have ----------------------------------------------------------------------------------
 
 

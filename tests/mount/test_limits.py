@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
+import resource
 import tarfile
+import zipfile
 from pathlib import Path
 
+import pytest
+
 from tests.mount.command import Rofuse, failed, rofuse
+from tests.mount.probes import ask
 
 __all__ = ["rofuse"]
 
@@ -61,8 +67,89 @@ def test_memory_of_indexing(rofuse: Rofuse) -> None:
     assert rofuse("ls", "--max-memory", "128M", archive).returncode == 0
 
 
+def test_memory_of_a_server(rofuse: Rofuse, mountpoint: Path) -> None:
+    archive = tarred(rofuse.folder / "a.tar.gz", "a")
+    limits = []
+    for words in ([], ["--max-memory", "64M"]):
+        assert rofuse(*words, archive, mountpoint).returncode == 0
+        server = json.loads(rofuse("status", "--json", mountpoint).stdout)["server_pid"]
+        limits.append(resource.prlimit(server, resource.RLIMIT_DATA)[0])
+        assert ask("reading", mountpoint / "a") == ""
+        assert rofuse("umount", "--wait", mountpoint).returncode == 0
+    assert limits[0] == resource.RLIM_INFINITY and 64 << 20 <= limits[1] < 256 << 20
+
+
 def test_they_are_options_of_a_mount(rofuse: Rofuse, mountpoint: Path) -> None:
     archive = tarred(rofuse.folder / "a.tar.gz", "a", "b/" * 50 + "c")
     assert rofuse("-o", "max-path=100,max_xattrs=1k,max-memory=1G", archive, mountpoint).returncode == 0
     assert sorted(path.name for path in mountpoint.iterdir()) == ["a"]
     assert rofuse("umount", "--wait", mountpoint).returncode == 0
+
+
+def linked(path: Path, *members: tarfile.TarInfo) -> Path:
+    with tarfile.open(path, "w") as file:
+        for member in members:
+            file.addfile(member)
+    return path
+
+
+def link(name: str, target: str) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = tarfile.SYMTYPE, target
+    return member
+
+
+@pytest.mark.parametrize(
+    ("option", "few", "enough"),
+    [("--max-name", 11, 12), ("--max-depth", 2, 3), ("--max-target", 4, 5)],
+)
+def test_names_depth_and_targets(rofuse: Rofuse, option: str, few: int, enough: int) -> None:
+    archive = linked(
+        rofuse.folder / "a.tar",
+        *map(tarfile.TarInfo, ("a", "b/c/d/file", "name-of-many")),
+        link("to", "12345"),
+    )
+    whole = rofuse("find", archive).stdout.split()
+    result = rofuse("find", option, few, archive)
+    lost = set(whole) - set(result.stdout.split())
+    assert result.returncode == 0 and lost
+    assert "1 not shown: " in result.stderr and f"which {option} raises" in result.stderr
+    assert rofuse("find", option, enough, archive).stdout.split() == whole
+
+
+def test_the_size_of_an_index(rofuse: Rofuse) -> None:
+    archive = tarred(rofuse.folder / "a.tar.gz", *(f"f{number:0100}" for number in range(1000)))
+    said = failed(rofuse("ls", "--max-index", "64k", archive), 1)
+    assert "takes an index of 0." in said and "--max-index raises the limit" in said
+    assert len(rofuse("ls", "--max-index", "1M", archive).stdout.split()) == 1000
+
+
+def test_a_stream_that_becomes_too_much(rofuse: Rofuse) -> None:
+    """36 KB of zstd that are 1.1 GiB of one letter."""
+    bomb = rofuse.folder / "bomb.zst"
+    head = bytes.fromhex("28b52ffd0038")  # RFC 8878: a window of 128 KiB
+    block = (0b10 | (1 << 17) << 3).to_bytes(3, "little") + b"x"  # 131,072 times over
+    last = (0b11 | (1 << 17) << 3).to_bytes(3, "little") + b"x"
+    bomb.write_bytes(head + block * 8999 + last)
+    said = failed(rofuse("ls", "--max-ratio", 20_000, bomb), 1)
+    assert "becomes more than 20,000 times the 36,006 bytes" in said and "--max-ratio raises" in said
+    assert rofuse("ls", bomb).stdout == "bomb\n"
+
+
+def test_a_member_that_claims_too_much(rofuse: Rofuse, mountpoint: Path) -> None:
+    """It is told before any of it is decoded, and to its reader alone."""
+    archive = rofuse.folder / "a.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_BZIP2) as file:
+        file.writestr("good", b"good\n")
+        file.writestr("huge", b"0" * 5000)
+    data = bytearray(archive.read_bytes())
+    for start, size_at in ((b"PK\1\2", 24), (b"PK\3\4", 22)):
+        at = data.rindex(start)
+        data[at + size_at : at + size_at + 4] = (2 << 30).to_bytes(4, "little")
+    archive.write_bytes(data)
+    assert rofuse("--log-file", rofuse.folder / "log", archive, mountpoint).returncode == 0
+    assert (ask("reading", mountpoint / "huge"), ask("reading", mountpoint / "good")) == ("EFBIG", "")
+    assert "huge" in (told := (rofuse.folder / "log").read_text()) and "--max-ratio raises" in told
+    assert rofuse("umount", "--wait", mountpoint).returncode == 0
+    said = rofuse("cat", "--max-ratio", 1 << 40, archive, "huge").stderr
+    assert "--max-ratio" not in said and "huge" in said

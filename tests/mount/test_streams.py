@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import struct
 import subprocess
 import tarfile
 from io import BytesIO
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.formats.lzip_support import member
 from tests.mount.command import Rofuse, failed, rofuse
 from tests.mount.conftest import shell
 from tests.trees import difference, read_expected, snapshot
@@ -274,3 +276,11 @@ def test_an_archive_in_a_spool_is_the_tree_that_another_tool_found(
     assert rofuse("-v", outer, mountpoint).returncode == 0
     expected = read_expected(DATA / "basic-gnu.expected")
     assert difference(expected, snapshot(mountpoint)) == []
+
+
+def test_an_error_of_a_kind_that_one_codec_has_is_told(rofuse: Rofuse) -> None:
+    """Two lzip members, and behind them what looks like the end of one that is all of it, and empty."""
+    path = rofuse.folder / "a.lz"
+    data = member(b"fox" * 15) * 2
+    path.write_bytes(data + struct.pack("<IQQ", 1, 0, len(data) + 20))
+    assert "bytes it should be" in failed(rofuse("ls", path), 13)

@@ -7,6 +7,7 @@ from errno import (
     EACCES,
     EIO,
     ENOENT,
+    ENOMEM,
     ENOTDIR,
     ESTALE,
     ETIMEDOUT,
@@ -70,6 +71,26 @@ def test_anything_else_is_eio_and_logged_with_its_traceback(error: Exception) ->
     assert len(log) == 1
     assert log[0].startswith("GETATTR of inode 9 failed:\nTraceback")
     assert type(error).__name__ in log[0]
+
+
+@pytest.mark.parametrize(
+    ("error", "is_of_memory"),
+    [
+        (MemoryError(), True),
+        (OSError(ENOMEM, "no room"), True),
+        (ImportError("_x.so: failed to map segment from shared object"), True),
+        (ImportError("_x.so: cannot allocate memory in static TLS block"), True),
+        (RuntimeError("can't start new thread"), True),
+        (ImportError("no module named x"), False),
+        (KeyError(1), False),
+    ],
+)
+def test_memory_that_has_run_out_is_told(error: Exception, is_of_memory: bool) -> None:
+    """Also where it does so in the midst of an import, as a soak found."""
+    engine, told = connect(answering("getattr", error), log=[]), list[bool]()
+    engine.exhausted = lambda: told.append(True)
+    assert ask(engine, Opcode.GETATTR).errno == (ENOMEM if isinstance(error, OSError) else EIO)
+    assert bool(told) == is_of_memory
 
 
 def test_a_log_that_cannot_be_written_costs_no_answer() -> None:

@@ -65,6 +65,11 @@ def test_the_root_alone_is_good() -> None:
 def test_the_user_s_limit() -> None:
     with pytest.raises(LimitError, match="--max-entries"):
         checked(image(), Limits(max_entries=3))
+    with pytest.raises(LimitError, match="--max-depth"):
+        checked(image(), Limits(max_depth=1))
+    with pytest.raises(LimitError, match="--max-path"):
+        checked(image(), Limits(max_path=6))
+    checked(image(), Limits(max_depth=2, max_path=7))
 
 
 BAD: dict[str, Callable[[bytearray], None]] = {
@@ -85,6 +90,9 @@ BAD: dict[str, Callable[[bytearray], None]] = {
     "a wrong parent": lambda data: put(data, "parent", 4, 1),
     "a root with a parent": lambda data: put(data, "parent", 0, 4),
     "an order beyond the entries": lambda data: put(data, "order", 0, 50),
+    "an order of another directory": lambda data: put(data, "order", 0, 4),
+    "a name twice in an order": lambda data: put(data, "order", 0, 1),
+    "two names that are one": lambda data: put_name(data, b"b", b"a"),
     "an owner that is not there": lambda data: put(data, "owner", 1, 9),
     "an owner without a name": lambda data: put(data, "uname", 0, 99),
     "a file beyond the stream": lambda data: put(data, "data", 1, 41),

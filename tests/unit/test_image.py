@@ -227,8 +227,70 @@ def test_limits() -> None:
         add(builder, b"c")
 
 
-def test_a_deep_path_costs_its_length_once() -> None:
+def test_what_is_left_out_names_the_option() -> None:
+    builder = ImageBuilder(limits=Limits(max_path=20, max_name=5, max_depth=2, max_target=3, max_xattrs=4))
+    assert add(builder, b"d/e/f") > 0
+    assert add(builder, b"d/e/dir", DIRECTORY) < 0
+    assert add(builder, b"d/e/g/h") < 0
+    assert add(builder, b"longer") < 0
+    assert add(builder, b"n" * 256) < 0
+    assert add(builder, b"p/" * 12 + b"q") < 0
+    for name, target in ((b"ok", b"123"), (b"link", b"1234")):
+        builder.add(name, LINK, 0, len(target), 0, 0, builder.text(target))
+    builder.xattrs(add(builder, b"x"), [(b"user.a", b"1")])
+    told = [reason.partition(", which ") for reason in builder.report.skipped_counts]
+    assert {reason: option for reason, _which, option in told} == {
+        "in more than 2 directories": "--max-depth raises",
+        "a name of more than 5 bytes": "--max-name raises",
+        "a name of more than 255 bytes": "",
+        "a path of more than 20 bytes": "--max-path raises",
+        "a symbolic link whose target is over 3 bytes": "--max-target raises",
+        "extended attributes of over 4 bytes": "--max-xattrs raises",
+    }
+    assert paths(image_of(builder)) == [b"d", b"d/e", b"d/e/f", b"ok", b"x"]
+
+
+@pytest.mark.parametrize("depth", [2, 3])
+def test_a_batch_is_held_to_the_depth(depth: int) -> None:
+    """Members that are told column by column."""
+    names = [b"a/", b"a/b/", b"a/b/c/", *(b"a/b/c/%d" % number for number in range(20))]
+    modes = array("H", [DIRECTORY] * 3 + [FILE] * 20)
+    zeros = {code: array(code, [0] * len(names)) for code in "IQqH"}
+    columns = (zeros["Q"], zeros["Q"], zeros["I"], zeros["H"], zeros["H"])
+    builder = ImageBuilder(limits=Limits(max_depth=depth))
+    builder.owner(0, 0)
+    builder.add_packed(PackedColumns(names, modes, zeros["I"], zeros["Q"], zeros["q"], columns))
+    add(builder, b"a/b/c/d/e")
+    assert image_of(builder).inode_count == (3 if depth == 2 else 24)
+
+
+def test_a_chain_of_hard_links_is_followed_once() -> None:
+    """Each names the one that follows; all but the last come before what they name."""
     builder = ImageBuilder()
+    for number in range(20_000):
+        builder.hardlink(b"%d" % number, b"%d" % (number + 1))
+    add(builder, b"20000", size=3)
+    image = image_of(builder)
+    assert (image.inode_count, image.nlink[1]) == (2, 20_001)
+
+
+def test_extents_are_found_from_anywhere() -> None:
+    builder = ImageBuilder()
+    runs = [Extent(at, 10, at) for at in (0, 10, 50, 90)]
+    add(builder, b"f", size=120, data=builder.extents(runs))
+    add(builder, b"whole", size=7, data=3)
+    add(builder, b"d", DIRECTORY)
+    image = image_of(builder)
+    for start in range(130):
+        wanted = [run for run in runs if run.logical + run.length > start]
+        assert list(image.extents_from(image.resolve(b"f"), start)) == wanted
+    assert list(image.extents_from(image.resolve(b"whole"), 6)) == [Extent(0, 7, 3)]
+    assert list(image.extents_from(image.resolve(b"whole"), 7)) == []
+    assert list(image.extents_from(image.resolve(b"d"), 0)) == []
+
+
+def test_a_deep_path_costs_its_length_once() -> None:
+    builder = ImageBuilder(limits=Limits(max_depth=30_000))
     add(builder, b"d/" * 30_000 + b"f")
     image = image_of(builder)
     assert image.inode_count == 30_002

@@ -7,6 +7,7 @@ import random
 import shutil
 from pathlib import Path
 from struct import pack_into
+from typing import Any, cast
 
 import pytest
 
@@ -14,10 +15,11 @@ import rofuse_formats
 from rofuse_formats import Settings, cache
 from rofuse_formats import index as index_file
 from rofuse_formats.archive import find_index
-from rofuse_formats.errors import FormatError
+from rofuse_formats.errors import FormatError, IndexDamagedError
 from rofuse_formats.image import layout
 from rofuse_formats.image.checking import check_form
 from rofuse_formats.image.reader import Image
+from rofuse_formats.index import Index
 from rofuse_formats.indexing import write_index
 from rofuse_formats.limits import Limits
 from rofuse_formats.source import FileSource
@@ -127,3 +129,33 @@ def test_one_whose_numbers_lead_astray_is_not_used(tmp_path: Path) -> None:
         assert not is_used(tmp_path / "zip-basic-infozip.zip")
         archive = rofuse_formats.open(tmp_path / "zip-basic-infozip.zip", keep=False)
         assert len(list(archive.image.walk())) > 3
+
+
+@pytest.mark.parametrize("name", ["sample.tar.zst", "la-7z-links.7z"])
+@pytest.mark.parametrize("value", [None, [], "x", -1, 1 << 70, float("inf"), [[1, 2, 3]], ["../x"]])
+def test_a_made_up_description_is_noticed(name: str, value: object, tmp_path: Path) -> None:
+    """Whatever stands for one of its parts, or for all: the archive is shown as it is."""
+    beside, _good = with_index(tmp_path, name)
+    archive = tmp_path / name
+    shown = [entry.path for entry in rofuse_formats.open(archive, keep=False).walk()]
+    index = Index(fd := os.open(beside, os.O_RDONLY))
+    os.close(fd)
+    image, seeks = bytes(index.image), [bytes(seek) for seek in index.seeks]
+    for meta in (value, *({**index.meta, key: value} for key in index.meta if key != "place")):
+        fd = os.open(beside, os.O_RDWR | os.O_TRUNC)
+        index_file.write(fd, cast("dict[str, Any]", meta), [image], seeks)
+        os.close(fd)
+        with rofuse_formats.open(archive) as opened:
+            assert [entry.path for entry in opened.walk()] == shown
+
+
+def test_a_description_of_ten_thousand_brackets_is_none() -> None:
+    nested = b"[" * 10_000
+    fd = os.memfd_create("index")
+    header, entry = index_file._HEADER, index_file._SECTION
+    table = header.pack(index_file.MAGIC, index_file.VERSION, 1)
+    start = header.size + entry.size + index_file._CHECKSUM.size
+    os.write(fd, repaired(table + entry.pack(b"META", start, len(nested), 0) + bytes(8) + nested))
+    with pytest.raises(IndexDamagedError):
+        Index(fd)
+    os.close(fd)

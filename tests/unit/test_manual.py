@@ -11,7 +11,6 @@ import click
 import pytest
 
 from rofuse_formats import Limits, parts, points_file, spool_file, streams
-from rofuse_formats.image import builder
 from rofuse_formats.limits import MIB
 from rofuse_mount.cli import _root
 
@@ -84,11 +83,13 @@ def test_what_an_archive_can_cost_is_what_the_code_allows() -> None:
     for figure, said in (
         (limits.max_entries, "33,554,432"),
         (limits.max_path, "a path of 64 KiB"),
-        (limits.max_path // 2, "a depth of 32,768"),
+        (limits.max_depth, "a depth of 2,048"),
         (limits.max_xattrs, "attributes of 64 KiB"),
+        (limits.max_index // MIB, "than 4,096 MiB"),
+        (limits.max_ratio, "than 100,000 times"),
         (limits.max_window // MIB, "window of 128 MiB"),
-        (builder.NAME_MAX, "names of 255 bytes"),
-        (builder.TARGET_MAX, "target of 4,095 bytes"),
+        (limits.max_name, "names of 255 bytes"),
+        (limits.max_target, "target of 4,095 bytes"),
         (streams.CACHE_BUDGET // MIB, "24 MiB for decoded blocks"),
         (streams.CURSOR_BUDGET // MIB, "each compression 40 MiB"),
         (streams.LARGE_CURSOR_BUDGET // MIB, "to 144 MiB"),

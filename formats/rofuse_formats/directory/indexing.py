@@ -51,4 +51,5 @@ def write_directory_index(
         **index_file.undecoded(FORMAT),
         "report": builder.report.to_json(),
     }
-    index_file.write(fd, meta, [image], (), files=table if frozen is None else None)
+    files = table if frozen is None else None
+    index_file.write(fd, meta, [image], (), files=files, most=settings.limits.max_index)

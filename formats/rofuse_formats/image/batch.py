@@ -127,6 +127,7 @@ class _Batch:
         self._number_of[path] = builder.directories[place] = builder.head_directories[path] = number
         builder.directory_record.append(record)
         builder.directory_told.append(record + 1)
+        builder.directory_depth.append(builder.directory_depth[parent] + 1)
         self._new.append(row)
         return True
 

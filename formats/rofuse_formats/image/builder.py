@@ -14,7 +14,7 @@ Rules
 - A path is cut at slashes; empty and ``.`` components are dropped, so absolute paths land below the root. A path
   with a ``..`` component is refused: it is an escape, or means another thing once a symlink is in its way.
 - A component over 255 bytes cannot be shown by the kernel and is refused, as is a symlink target over 4095.
-- Every refusal is counted in the report, none stops the scan.
+- Every refusal is counted in the report, none stops the scan. One that a limit is the reason for names its option.
 """
 
 from __future__ import annotations
@@ -29,11 +29,8 @@ from rofuse_formats.errors import LimitError
 from rofuse_formats.image import batch, layout
 from rofuse_formats.image.columns import Piece, columns
 from rofuse_formats.image.tree import Tree
-from rofuse_formats.limits import Limits
+from rofuse_formats.limits import NAME_MAX, TARGET_MAX, Limits
 from rofuse_formats.report import Report
-
-NAME_MAX = 255  # linux/limits.h
-TARGET_MAX = 4095  # PATH_MAX less its NUL: what readlink(2) can give
 
 TIMES = ("atime", "ctime", "btime")
 _EPOCH = Time(0)
@@ -68,6 +65,7 @@ class ImageBuilder:
         # directories, by number
         self.directory_record = array("I")
         self.directory_told = array("I")  # number of records when its own member last came
+        self.directory_depth = array("I")  # directories that it lies in
         self.directories: dict[tuple[int, bytes], int] = {}
         self._last_head, self._last_directory = b"", ROOT_DIRECTORY
         self.head_directories: dict[bytes, int] = {}
@@ -91,6 +89,7 @@ class ImageBuilder:
         self.hardlinks: list[tuple[int, bytes]] = []
         self.implied_owner = self.owner(uid, gid)
         self._implied = (stat.S_IFDIR | 0o755, self.implied_owner, *mtime)
+        self._longest_name = self.limits.max_name
         self._new_directory(ROOT_DIRECTORY, b"")
 
     # -- what a format calls ---------------------------------------------------------------------------------
@@ -131,7 +130,7 @@ class ImageBuilder:
         if (
             kind == stat.S_IFDIR
             or name in (b"", b".", b"..")
-            or len(name) > NAME_MAX
+            or len(name) > self._longest_name
             or b"\0" in name
             or kind == stat.S_IFLNK
             or size >> 62
@@ -157,9 +156,8 @@ class ImageBuilder:
         if any(not 0 < len(name) <= NAME_MAX or b"\0" in name for name in kept):
             self.report.skip(self.record_name(member), "extended attributes whose names cannot be shown")
         elif sum(len(name) + len(value) for name, value in kept.items()) > self.limits.max_xattrs:
-            self.report.skip(
-                self.record_name(member), f"extended attributes of over {self.limits.max_xattrs} bytes"
-            )
+            reason = f"extended attributes of over {self.limits.max_xattrs} bytes, which --max-xattrs raises"
+            self.report.skip(self.record_name(member), reason)
         else:
             strings = [(self._small_string(name), self._small_string(kept[name])) for name in sorted(kept)]
             self.record_xattrs[member] = strings
@@ -198,7 +196,8 @@ class ImageBuilder:
     def have_room(self, rows: int, directories: Iterable[bytes]) -> bool:
         """Whether so many records can be added, and directories of these paths."""
         return len(self.mode) + rows <= self.limits.max_entries and all(
-            len(path) <= self.limits.max_path for path in directories
+            len(path) <= self.limits.max_path and path.count(b"/") < self.limits.max_depth
+            for path in directories
         )
 
     def demand_room(self, rows: int) -> None:
@@ -209,14 +208,13 @@ class ImageBuilder:
     def is_target(self, row: int) -> bool:
         """Whether what ``text`` kept can be a symlink's target."""
         target = self.string(row)
-        return 0 < len(target) <= TARGET_MAX and b"\0" not in target
+        return 0 < len(target) <= self.limits.max_target and b"\0" not in target
 
-    @staticmethod
-    def are_plain(names: bytes, longest: int, sizes: array[int], mtimes: array[int]) -> bool:
+    def are_plain(self, names: bytes, longest: int, sizes: array[int], mtimes: array[int]) -> bool:
         """Whether names, a slash behind each, need nothing done to them, and the numbers are in their bounds."""
         framed = b"/" + names
         return (
-            longest <= NAME_MAX
+            longest <= self._longest_name
             and not any(name in framed for name in _NO_NAMES)
             and not lanes.top_bytes(sizes).translate(None, _TOPS_OF_SIZES)
             and not lanes.top_bytes(mtimes).translate(None, _TOPS_OF_TIMES)
@@ -263,10 +261,12 @@ class ImageBuilder:
             self.report.skip(path, "of no type that can be shown")
             return -1
         is_packed = data >> layout.DATA_SHIFT == layout.DATA_MEMBER
-        if kind == stat.S_IFLNK and not (0 < size <= TARGET_MAX if is_packed else self.is_target(data)):
-            self.report.skip(
-                path, f"a symbolic link whose target is empty, over {TARGET_MAX} bytes or no text"
-            )
+        longest = self.limits.max_target
+        if kind == stat.S_IFLNK and not (0 < size <= longest if is_packed else self.is_target(data)):
+            reason = f"a symbolic link whose target is empty, over {TARGET_MAX} bytes or no text"
+            if longest < size <= TARGET_MAX:
+                reason = f"a symbolic link whose target is over {longest} bytes, which --max-target raises"
+            self.report.skip(path, reason)
             return -1
         if kind == stat.S_IFDIR:
             number = self._enter(path.rstrip(b"/"), path)  # as what lies in it will say it
@@ -299,6 +299,7 @@ class ImageBuilder:
         record = self._record(parent, name, mode, owner, 0, mtime, mtime_ns, number)
         self.directory_record.append(record)
         self.directory_told.append(record)
+        self.directory_depth.append(self.directory_depth[parent] + 1 if number else 0)
         return number
 
     def _enter(self, head: bytes, path: bytes) -> int:
@@ -306,7 +307,8 @@ class ImageBuilder:
         number = self.head_directories.get(head)
         if number is None:
             if len(path) > self.limits.max_path:
-                self.report.skip(path[:NAME_MAX], f"a path of more than {self.limits.max_path} bytes")
+                reason = f"a path of more than {self.limits.max_path} bytes, which --max-path raises"
+                self.report.skip(path[:NAME_MAX], reason)
                 return -1
             number = self._make_directories(head, path)
             if number < 0:
@@ -322,6 +324,10 @@ class ImageBuilder:
         parts = [part for part in parts if part not in (b"", b".")]
         if not all(self._name_is_good(part, path) for part in parts):
             return -1
+        if self.directory_depth[number] + len(parts) > self.limits.max_depth:
+            reason = f"in more than {self.limits.max_depth} directories, which --max-depth raises"
+            self.report.skip(path[:NAME_MAX], reason)
+            return -1
         for part in parts:
             key = (number, part)
             found = self.directories.get(key)
@@ -334,8 +340,10 @@ class ImageBuilder:
         if name == b"..":
             self.report.skip(path, "a path that climbs with '..'")
             return False
-        if len(name) > NAME_MAX:
-            self.report.skip(path, f"a name of more than {NAME_MAX} bytes")
+        if len(name) > self._longest_name:
+            option = ", which --max-name raises" if len(name) <= NAME_MAX else ""
+            longest = self._longest_name if option else NAME_MAX
+            self.report.skip(path, f"a name of more than {longest} bytes{option}")
             return False
         if b"\0" in name:
             self.report.skip(path, "a name with a zero byte in it")

@@ -15,13 +15,12 @@ from __future__ import annotations
 import stat
 from array import array
 from itertools import chain, compress, repeat
-from operator import eq, le, lt, sub
+from operator import eq, le, lt, ne, or_, sub
 
 from rofuse_formats.errors import IndexDamagedError, LimitError
 from rofuse_formats.image import layout
-from rofuse_formats.image.builder import NAME_MAX, TARGET_MAX
 from rofuse_formats.image.reader import Image
-from rofuse_formats.limits import Limits
+from rofuse_formats.limits import NAME_MAX, TARGET_MAX, Limits
 
 _TYPES = {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK}
 _NS = 1_000_000_000
@@ -47,7 +46,7 @@ def _check_tables(image: Image, limits: Limits) -> None:
         raise LimitError(f"more than {limits.max_entries} entries (raise it with --max-entries)")
     _demand({stat.S_IFMT(mode) for mode in set(image.mode)} <= _TYPES, "it has inodes of no type")
     _check_names(image)
-    _check_tree(image)
+    _check_tree(image, limits)
     _check_numbers(image)
 
 
@@ -77,7 +76,7 @@ def _check_names(image: Image) -> None:
         )
 
 
-def _check_tree(image: Image) -> None:
+def _check_tree(image: Image, limits: Limits) -> None:
     """Every inode but the root has a name, the first names are in the order of the inodes, and directories, each
     with one name, have their entries one behind the other, behind their own: so all is below the root."""
     kinds = {mode: stat.S_ISDIR(mode) for mode in set(image.mode)}
@@ -88,18 +87,48 @@ def _check_tree(image: Image) -> None:
         ends += image.size[row]
     _demand(ends == image.dirent_count, "its directories are not all that there is")
     named_by = _first_names(image, kinds)
-    owner = chain.from_iterable(repeat(row + 1, image.size[row]) for row in directories)
-    parents = array("I", owner)
+    of_dirents = array("I", chain.from_iterable(repeat(row + 1, image.size[row]) for row in directories))
+    parents = of_dirents
     if named_by is not None:
-        parents = array("I", map(parents.__getitem__, named_by))
+        parents = array("I", map(of_dirents.__getitem__, named_by))
     _demand(image.parent[0] == layout.ROOT, "its root lies in another directory")
     _demand(
         image.parent[1:].tobytes() == parents.tobytes(), "its inodes lie in other directories than they say"
     )
-    for row in directories[1:]:
-        own = row - 1 if named_by is None else named_by[row - 1]
-        _demand(not image.size[row] or image.data[row] > own, "a directory lies within itself")
-    _demand(max(image.order, default=0) < max(image.dirent_count, 1), "its names are in no order")
+    own = {row: row - 1 if named_by is None else named_by[row - 1] for row in directories[1:]}
+    for row, dirent in own.items():
+        _demand(not image.size[row] or image.data[row] > dirent, "a directory lies within itself")
+    _check_order(image, of_dirents)
+    _check_depth(image, own, limits)
+
+
+def _check_order(image: Image, directories: array[int]) -> None:
+    """That names are found by their order, and none is there twice. ``directories``: where each dirent lies."""
+    disorder = "its names are in no order"
+    if not image.dirent_count:
+        return
+    _demand(max(image.order) < image.dirent_count, disorder)
+    _demand(array("I", map(directories.__getitem__, image.order)) == directories, disorder)
+    names = list(map(bytes(image.names).__getitem__, map(slice, image.name_at, image.name_at[1:])))
+    ordered = list(map(names.__getitem__, image.order))
+    fits = map(or_, map(lt, ordered, ordered[1:]), map(ne, directories, directories[1:]))
+    _demand(all(fits), disorder)
+
+
+def _check_depth(image: Image, own: dict[int, int], limits: Limits) -> None:
+    """How deep directories lie, and how long their paths are: who goes through them all keeps those. ``own``: the
+    dirent of each directory but the root, by row, those that it lies in before it."""
+    places = {0: (0, 0)}
+    for row, dirent in own.items():
+        depth, length = places[image.parent[row] - 1]
+        length += image.name_at[dirent + 1] - image.name_at[dirent] + 1
+        places[row] = depth + 1, length
+        if depth >= limits.max_depth:
+            raise LimitError(
+                f"more than {limits.max_depth} directories in one another (raise it with --max-depth)"
+            )
+        if length > limits.max_path + 1:
+            raise LimitError(f"a path of more than {limits.max_path} bytes (raise it with --max-path)")
 
 
 def _first_names(image: Image, is_directory: dict[int, bool]) -> array[int] | None:

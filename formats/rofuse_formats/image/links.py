@@ -60,7 +60,7 @@ class HardLinks:
 
     def _settle(self, link: int, places: dict[int, Place | None], claims: dict[Place, list[int]]) -> None:
         """Follows ``link``, and the links it leads over, to a record that is none."""
-        modes, on_the_way = self._builder.mode, [link]
+        modes, on_the_way = self._builder.mode, {link: None}  # in a set's time: a chain may have all links
         record, reason = link, NOTHING
         while True:
             found = self._meant(record, places[record], claims)
@@ -73,7 +73,7 @@ class HardLinks:
             if modes[found]:
                 self.target_of.update(dict.fromkeys(on_the_way, found))
                 return
-            on_the_way.append(found)
+            on_the_way[found] = None
             record = found
         self.dropped.update(dict.fromkeys(on_the_way, reason))
 
@@ -85,5 +85,5 @@ class HardLinks:
         at = bisect_left(records, link)
         if at:
             return records[at - 1]
-        after = records[at + 1 :] if at < len(records) and records[at] == link else records[at:]
-        return after[0] if after else None
+        after = at + 1 if at < len(records) and records[at] == link else at
+        return records[after] if after < len(records) else None

@@ -37,7 +37,10 @@ class TreeCopy:
         self._has_times = len(image.time_node) > 0 and archive.format != _DIRECTORY
         self._has_xattrs = image.has_xattrs
         limits = Limits(
-            max_entries=max(image.dirent_count, image.inode_count) + 1, max_path=1 << 62, max_xattrs=1 << 62
+            max_entries=max(image.dirent_count, image.inode_count) + 1,
+            max_path=1 << 62,
+            max_depth=1 << 62,
+            max_xattrs=1 << 62,
         )
         self._builder = ImageBuilder(limits=limits)
         self._owners: dict[int, int] = {}

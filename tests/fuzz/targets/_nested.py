@@ -32,7 +32,7 @@ def fuzz(archive_format: NestedFormat, data: bytes) -> None:
         pass
     builder, writer = ImageBuilder(limits=limits), Writer(None)
     try:
-        nested = Nested(source, builder, Passes(limits, writer), options, lambda done: None)
+        nested = Nested(source, builder, Passes(limits, writer, len(data)), options, lambda done: None)
         archive_format.scan_nested(source, builder, options, nested)
         _check(builder, len(nested.parts))
     except FormatError:

@@ -7,8 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rofuse_formats.errors import DamagedError, LimitError
+from rofuse_formats.image.checking import check_form
 from rofuse_formats.image.dump import dump, load
 from rofuse_formats.image.reader import Image
+from rofuse_formats.limits import Limits
 from tests.fuzz.targets._archives import opened
 
 MAX_LEN = 4096
@@ -28,6 +30,7 @@ def fuzz(data: bytes) -> None:
         image = _bytes(builder.finish())
     except (DamagedError, LimitError):
         return
+    check_form(Image(image), Limits())
     again = _bytes(load(dump(Image(image))).finish())
     assert again == image
 

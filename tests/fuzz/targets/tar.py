@@ -10,8 +10,10 @@ from rofuse_formats import ScanOptions
 from rofuse_formats.archives.tar import FORMAT
 from rofuse_formats.errors import DamagedError, FormatError
 from rofuse_formats.image.builder import ImageBuilder
+from rofuse_formats.image.checking import check_form
 from rofuse_formats.image.dump import dump, load
 from rofuse_formats.image.reader import Image
+from rofuse_formats.limits import Limits
 from rofuse_formats.readers import SourceReader
 from tests.fuzz.targets._archives import MemorySource, paths
 
@@ -32,6 +34,7 @@ def fuzz(data: bytes) -> None:
             continue
         image = b"".join(bytes(memoryview(piece).cast("B")) for piece in builder.finish())
         reader = Image(image)
+        check_form(reader, Limits())
         for _path, node in reader.walk():
             _check(reader, node)
         try:

@@ -14,6 +14,7 @@ from rofuse_formats.archives.zip.reading import SMALL
 from rofuse_formats.errors import FormatError
 from rofuse_formats.image import layout
 from rofuse_formats.image.builder import ImageBuilder
+from rofuse_formats.image.checking import check_form
 from rofuse_formats.image.dump import dump, load
 from rofuse_formats.image.reader import Image
 from rofuse_formats.limits import MIB
@@ -50,6 +51,7 @@ def fuzz(data: bytes) -> None:
         return
     image = b"".join(bytes(memoryview(piece).cast("B")) for piece in builder.finish())
     reader = Image(image)
+    check_form(reader, Limits())
     again = load(dump(reader))
     assert b"".join(bytes(memoryview(piece).cast("B")) for piece in again.finish()) == image
     settings = Settings(limits=Limits(max_window=8 * MIB))

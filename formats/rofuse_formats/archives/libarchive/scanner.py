@@ -116,6 +116,9 @@ class Scanner:
         if row.size < 0:
             self._builder.skipped(path, "a file whose size the archive does not tell")
             return
+        if row.linear + row.size > _MOST_DATA and self._kind != "mtree":
+            self._builder.skipped(path, "a size beyond what can be, or what is before it has one")
+            return
         size, data = self._data(row, target)
         mtime, *others = row.times
         seconds, nanoseconds = mtime or (0, 0)
@@ -148,14 +151,14 @@ class Scanner:
             return 0, os.makedev(major & 0xFFF, minor & 0xFFFFF)
         if kind not in (stat.S_IFREG, stat.S_IFLNK):
             return 0, 0
-        if not (0 <= row.linear <= _MOST_DATA and -1 <= row.place <= _MOST_DATA):
+        if not (row.linear >= 0 and -1 <= row.place <= _MOST_DATA):
             raise ValueError("a place that is none")
-        flags = 0
+        flags, linear = 0, row.linear
         if row.encrypted:
             self._encrypted += 1
             flags |= ENCRYPTED
         if self._kind == "mtree" and row.size:
-            flags |= NOT_HELD
+            flags, linear = flags | NOT_HELD, 0
         elif row.place >= 0 and not row.encrypted and (kind == stat.S_IFREG or row.checksum is not None):
             if row.checksum is not None and row.size:
                 word = self._builder.packed(
@@ -165,7 +168,7 @@ class Scanner:
             if row.place + row.size > self._source.size:
                 self._builder.damaged("the archive ends before the data of its last member", row.place)
             return row.size, row.place
-        return row.size, self._builder.packed(row.linear, 0, 0, self._method, flags)
+        return row.size, self._builder.packed(linear, 0, 0, self._method, flags)
 
     def _owner(self, row: protocol.Row) -> int:
         if self._kind in _OWNERLESS:

@@ -20,15 +20,17 @@ from rofuse_formats.archives.tar import header
 from rofuse_formats.archives.tar.scanner import Scanner
 from rofuse_formats.entry import Builder, Reader, ScanOptions
 
+_WHOLE_HEAD = 1 << 16  # as much of a stream as ``recognise`` is given
+
 
 class TarFormat:
     name = "tar"
 
     def recognise(self, head: bytes, /) -> bool:
-        """A first header that is right in every field; or zeros and nothing else, at least two blocks of them: an
-        archive without members."""
+        """A first header that is right in every field; or zeros and nothing else, at least two blocks of them, and no
+        more than a head has: an archive without members, and no image of a disk that begins so."""
         if head.startswith(header.ZEROS):
-            return len(head) >= 2 * header.BLOCK and head.count(0) == len(head)
+            return 2 * header.BLOCK <= len(head) < _WHOLE_HEAD and head.count(0) == len(head)
         return header.plausible(head[: header.BLOCK])
 
     def scan(self, reader: Reader, builder: Builder, options: ScanOptions, /) -> None:

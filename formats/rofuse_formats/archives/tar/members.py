@@ -92,7 +92,6 @@ class Members:
     def forget(self) -> None:
         """Drops what is kept for the next member."""
         self.pending = False
-        self.pending_bytes = 0
         self.pairs: pax.Records = []
         self.long_name: bytes | None = None
         self.long_link: bytes | None = None
@@ -136,11 +135,9 @@ class Members:
 
     def _local(self, size: int, position: int) -> None:
         self.pending = True
-        self.pending_bytes += size
-        if self.pending_bytes > pax.MAX_BODY:
-            raise Malformed("is one extended header too many")
-        pairs, whole = self._records(size, position)
-        self.pairs += pairs
+        self.pairs, whole = self._records(
+            size, position
+        )  # of two for one member the second counts: GNU tar, Go
         if not whole:
             raise Malformed("has records that contradict themselves; those before them are used")
 

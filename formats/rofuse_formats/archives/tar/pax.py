@@ -83,12 +83,21 @@ def _records_from(body: bytes, position: int, found: Records) -> tuple[Records, 
 
 def decimal(value: bytes | None, limit: int) -> int:
     """A decimal number in [0, limit). Raises ValueError."""
-    if value is None or len(value) > _DIGITS or not value.isdigit():
+    if value is None or not value.isdigit():
         raise ValueError("not a number")
-    number = int(value)
+    number = int(_significant(value))
     if number >= limit:
         raise ValueError("too large")
     return number
+
+
+def _significant(digits: bytes) -> bytes:
+    """Without zeros before it, of which a writer may put any number. Raises ValueError where it is too long."""
+    if len(digits) > _DIGITS:
+        digits = digits.lstrip(b"0") or b"0"
+        if len(digits) > _DIGITS:
+            raise ValueError("too large")
+    return digits
 
 
 def identifier(value: bytes) -> int:
@@ -109,8 +118,8 @@ def moment(value: bytes) -> Time:
 
 def _any_moment(whole: bytes, fraction: bytes) -> Time:
     negative = whole.startswith(b"-")
-    digits = whole[negative:]
-    if len(digits) > _DIGITS or not (digits + fraction).isdigit():
+    digits = _significant(whole[negative:])
+    if not (digits + fraction).isdigit():
         raise ValueError("not a time")
     seconds = int(digits or b"0")
     nanoseconds = int(fraction[:9].ljust(9, b"0"))

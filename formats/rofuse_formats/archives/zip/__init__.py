@@ -47,12 +47,9 @@ class ZipFormat:
         return head.startswith((records.LOCAL, *records.SPANNED)) and len(head) > records.LOCAL_HEADER.size
 
     def recognise_end(self, tail: bytes, /) -> bool:
-        """An end record whose comment ends the file."""
-        size = records.END_RECORD.size
-        return any(
-            at + size + records.END_RECORD.unpack_from(tail, at)[-1] == len(tail)
-            for at in directory.ends(tail)
-        )
+        """An end record whose comment ends the file, or just behind the directory of which it says how large it is:
+        what follows then is a signature, say."""
+        return any(directory.is_end(tail, at) for at in directory.ends(tail))
 
     def parts_before(self, source: Source, /) -> int:
         return directory.disks_before(source)

@@ -26,8 +26,8 @@ from rofuse_formats.archives.zip.records import CENTRAL, CENTRAL_HEADER, MAX32, 
 from rofuse_formats.archives.zip.times import unix_seconds
 from rofuse_formats.checksum import crc32
 from rofuse_formats.entry import Builder, PackedColumns
-from rofuse_formats.image.builder import TARGET_MAX
 from rofuse_formats.lanes import column, common, looked_up, low_halves, shifted, sums
+from rofuse_formats.limits import TARGET_MAX
 from rofuse_formats.source import Source
 
 # Where the fields of a header are, without its signature.

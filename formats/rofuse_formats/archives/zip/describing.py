@@ -14,7 +14,7 @@ from rofuse_formats.archives.zip.names import Names, unicode_path
 from rofuse_formats.archives.zip.times import DosTimes
 from rofuse_formats.entry import Builder, PackedMember, ScanOptions, Time
 from rofuse_formats.errors import DamagedError, FormatError, PasswordError
-from rofuse_formats.image.builder import TARGET_MAX
+from rofuse_formats.limits import TARGET_MAX
 from rofuse_formats.source import Source
 
 _FAR = 1 << 62

@@ -122,6 +122,15 @@ def ends(tail: bytes) -> Iterator[int]:
                 yield at
 
 
+def is_end(tail: bytes, at: int) -> bool:
+    """Whether an end record stands where an archive ends, as far as what a file ends with can say."""
+    _signature, _disk, _start, _here, entries, size, _offset, comment = END_RECORD.unpack_from(tail, at)
+    if at + END_RECORD.size + comment == len(tail):
+        return True
+    start = at - size
+    return entries > 0 and size >= CENTRAL_HEADER.size and start >= 0 and tail.startswith(CENTRAL, start)
+
+
 def _claims(
     source: Source, at: int, fields: tuple[bytes, int, int, int, int, int, int, int]
 ) -> Iterator[_Claim]:
