@@ -19,8 +19,9 @@ from rofuse_formats.indexing import write_index
 from rofuse_formats.limits import Limits
 from rofuse_formats.source import FileSource
 from rofuse_mount import wire
-from rofuse_mount.archive_fs import ArchiveFilesystem, View
+from rofuse_mount.archive_fs import ArchiveFilesystem
 from rofuse_mount.engine import Engine
+from rofuse_mount.view import View
 from rofuse_mount.wire import Opcode
 from tests.fuzz.targets import image as image_target
 from tests.fuzz.targets._archives import TESTDATA
