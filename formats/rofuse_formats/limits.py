@@ -18,7 +18,7 @@ class Limits:
     All sizes are bytes. They guard, they do not tune: an ordinary archive never meets one.
     """
 
-    __slots__ = ("max_entries", "max_memory", "max_path", "max_window", "max_xattrs", "may_fork")
+    __slots__ = ("max_entries", "max_memory", "max_path", "max_window", "max_xattrs", "may_fork", "programs")
 
     def __init__(
         self,
@@ -29,6 +29,7 @@ class Limits:
         max_xattrs: int = 1 << 16,
         max_memory: int | None = None,
         may_fork: bool = False,
+        programs: bool = True,
     ) -> None:
         self.max_window = max_window  # the window a decoder must keep (zstd --long=27 needs 128 MiB)
         self.max_entries = max_entries
@@ -38,3 +39,4 @@ class Limits:
         self.may_fork = (
             may_fork  # whether indexing may use further processes; asked of who has no threads then
         )
+        self.programs = programs  # whether programs of the system may be started that decode (``programs``)

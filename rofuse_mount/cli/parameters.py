@@ -105,6 +105,11 @@ def source_options(function: _Function) -> _Function:
                 "--saved", is_flag=True, help="Directory: as it was when 'index' saved it, not as it is now."
             ),
             option(
+                "--no-programs",
+                is_flag=True,
+                help="Start no program of the system to decode (lrzip, grzip); refuse what takes one.",
+            ),
+            option(
                 "--max-window",
                 type=Size(),
                 default=limits.max_window,
@@ -187,7 +192,8 @@ def settings(options: dict[str, Any]) -> Settings:
         **{
             name: options[name]
             for name in ("max_window", "max_entries", "max_path", "max_xattrs", "max_memory")
-        }
+        },
+        programs=not options["no_programs"],
     )
     saved, freeze, follow = (bool(options.get(name)) for name in ("saved", "freeze", "follow"))
     if freeze and (saved or follow):
