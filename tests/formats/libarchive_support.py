@@ -67,7 +67,7 @@ def program_behind(archive: bytes, start: bytes = b"MZ") -> bytes:
     return start + noise[:250_000] + b"\xff".join(magics) + noise[250_000:] + archive
 
 
-def seven(folder: Path, tree: dict[str, bytes], *options: str, name: str = "it.7z") -> Path:
+def seven(folder: Path, tree: dict[str, bytes], *options: str, called: str = "it.7z") -> Path:
     """A 7z archive of these files, in this order."""
     if shutil.which("7z") is None:  # not every system has it; .ci/setup installs it
         pytest.skip("needs 7z (package p7zip-full)")
@@ -76,7 +76,7 @@ def seven(folder: Path, tree: dict[str, bytes], *options: str, name: str = "it.7
         path = source / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    archive = folder / name
+    archive = folder / called
     names = "\n".join(tree).encode() + b"\n"
     (folder / "names").write_bytes(names)
     command = ["7z", "a", "-bd", "-mtc=off", *options, str(archive), "@" + str(folder / "names")]

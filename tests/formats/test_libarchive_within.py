@@ -62,7 +62,7 @@ def test_members_that_are_stored_come_from_the_map(tmp_path: Path) -> None:
 @pytest.mark.skipif(not any(stub.exists() for stub in STUBS), reason="needs p7zip-full")
 def test_as_7z_makes_it(tmp_path: Path) -> None:
     tree = texts(4, 100_000)
-    archive = seven(tmp_path, tree, "-mx=1", "-sfx7zCon.sfx", name="it.exe")
+    archive = seven(tmp_path, tree, "-mx=1", "-sfx7zCon.sfx", called="it.exe")
     found = opened(archive)
     assert {name: content(found, name.encode()) for name in tree} == tree
     assert found.kind == "7z"
