@@ -113,8 +113,8 @@ def _stretch(archive: Archive, sealed: Sealed) -> Finding | None:
         return Finding(b"", 0, f"{sealed.what} cannot be read: {error}", None)
     if running.digest() == sealed.digest.value:
         return None
-    error = f"{sealed.what} does not have the {_name(sealed.digest)} that the archive says"
-    return Finding(b"", 0, error, sealed.start)
+    what = f"{sealed.what} does not have the {_name(sealed.digest)} that the archive says"
+    return Finding(b"", 0, what, sealed.start)
 
 
 def _name(digest: Digest) -> str:
