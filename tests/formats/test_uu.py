@@ -74,6 +74,19 @@ def test_lines_as_others_write_them() -> None:
     clean("uu", checked + b"`\nend" + end, data)
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_full_lines_are_decoded_as_any_other(end: bytes) -> None:
+    """By another way: with each character that there is, and with those that there are not."""
+    body = b"M" + bytes(range(32, 92)) + end + b"M" + bytes(range(37, 97)) + end
+    assert lines.full_line(body) == 61 + len(end)
+    whole = b"begin 644 file\n" + body + b"`\nend\n"
+    clean("uu", whole, b"".join(map(binascii.a2b_uu, body.splitlines())))
+    for character in (0, 9, 10, 13, 31, 97, 127, 255):
+        broken = bytearray(whole)
+        broken[15 + 20] = character
+        assert Decoded("uu", bytes(broken)).damages, character
+
+
 def test_the_text_says_what_the_file_is_called() -> None:
     decoded = clean("uu", encoded(b"x", begin=b"begin 644 some where.tar\r\n"), b"x")
     assert decoded.passed.name == b"some where.tar"
@@ -98,7 +111,7 @@ def test_other_texts_are_none(other: bytes) -> None:
 
 def test_what_is_no_line_is_damage_and_the_next_unit_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lines, "PIECE", 620)
-    source = bytearray(encoded(DATA[:4500]))
+    source = bytearray(encoded(DATA[:4500]))  # in full lines
     at = source.index(b"\n", 1500) + 5
     source[at] = ord("~")
     decoded = Decoded("uu", bytes(source))

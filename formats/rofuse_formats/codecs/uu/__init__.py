@@ -1,7 +1,7 @@
 """uuencode and its base64 (POSIX, ``uuencode``): bytes as lines of text, for mails of old. Random access by lines.
 
 Modules: ``lines`` finds the data in the text and divides it, ``decoding`` decodes the lines of a unit. That is done by
-the standard library, a line at a time (base64: many at a time), and needs neither libarchive nor a program.
+the standard library, many lines at a time where they are full, and needs neither libarchive nor a program.
 """
 
 from __future__ import annotations

@@ -18,6 +18,11 @@ from rofuse_formats.source import Source
 from rofuse_formats.units import Findings, Place, Unit
 
 _MOST_BEHIND = 4  # characters
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_AS_BASE64 = bytes(
+    _BASE64[character - 32 & 63] if character in range(32, 97) else ord("!") for character in range(256)
+)
+"""From the characters of uuencode; what is none of them is none of base64's."""
 
 
 class _Decoder:
@@ -48,6 +53,8 @@ class _Decoder:
         try:
             if self._place.detail & lines.BASE64:
                 self._data = a2b_base64(b"".join(own), strict_mode=True)
+            elif length := lines.full_line(text):
+                self._data = _full(text, length)
             else:
                 self._data = b"".join(map(a2b_uu, filter(None, own)))
         except Error:
@@ -66,6 +73,12 @@ class _Decoder:
                 )
                 break
         self._data = b"".join(parts)
+
+
+def _full(text: bytes, length: int) -> bytes:
+    """Full lines, of so many characters: as base64, of which the library decodes many at a time."""
+    characters = b"".join([text[at + 1 : at + lines.FULL] for at in range(0, len(text), length)])
+    return a2b_base64(characters.translate(_AS_BASE64), strict_mode=True)
 
 
 def _line(line: bytes) -> bytes:

@@ -25,6 +25,8 @@ from rofuse_formats.units import Findings, Place, Unit
 HEAD = 1 << 16
 """Bytes in which the data must begin."""
 PIECE = 1 << 19
+FULL = 61
+"""Characters of a line of uuencode that has 45 bytes, as all have but the last."""
 BASE64 = 1
 """The detail of a unit's place."""
 
@@ -34,13 +36,11 @@ _TEXT = re.compile(rb"[^\0-\x08\x0e-\x1f]*")
 _OF_A_MESSAGE = re.compile(rb"[!-9;-~]+:|[ \t]|\r?\Z")
 _UU_LINE = re.compile(rb"([ -`])([ -`]*)[a-z]?\r?\n")
 _BASE64_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2}\r?\n")
-_UU_END = re.compile(rb"^(?:[ `]?\r?$|end\r?$)", re.MULTILINE)
-_BASE64_END = re.compile(rb"^====\r?$", re.MULTILINE)
+_ENDS = (rb"(?:[ `]?|end)\r?(?=\n|\Z)", rb"====\r?(?=\n|\Z)")
+_UU_END, _BASE64_END = map(re.compile, _ENDS)
+_AFTER_LINE = [re.compile(rb"\n" + end) for end in _ENDS]  # a search for a line's end is a fast one
 _AFTER_ZERO = re.compile(rb"[ `]?\r?\n?(?:end\r?(?:\n|\Z))?")
 _AFTER_BASE64 = re.compile(rb"====\r?(?:\n|\Z)")
-_MOST_LINE = (
-    61  # characters of a line of uuencode for the 45 bytes that it has at most where it is to be told
-)
 
 
 class Beginning(NamedTuple):
@@ -76,7 +76,7 @@ def is_encoded(head: bytes) -> bool:
     size = line[1][0] - 32 & 63
     if not size:
         return head.startswith(b"end", line.end())
-    return size <= 45 and (8 * size + 5) // 6 <= len(line[2]) <= _MOST_LINE
+    return size <= 45 and (8 * size + 5) // 6 <= len(line[2]) <= FULL
 
 
 def units(source: Source, findings: Findings) -> Iterator[Unit]:
@@ -84,20 +84,20 @@ def units(source: Source, findings: Findings) -> Iterator[Unit]:
     start = beginning(source.pread(HEAD, 0))
     if start is None:
         raise DamagedError("there is no line that begins uuencoded data", 0)
-    position, end = start.at, _BASE64_END if start.is_base64 else _UU_END
+    position = start.at
     while True:
         data = source.pread(PIECE, position)
         is_last = position + len(data) >= source.size
-        found = end.search(data)
-        if found is not None and found.end() == len(data) and not is_last:
-            found = None  # the line goes on
-        body = data[: found.start() if found is not None else data.rfind(b"\n") + 1]
+        at, end = _find_end(data, start.is_base64)
+        if end == len(data) and not is_last:
+            at = -1  # the line goes on
+        body = data[: at if at >= 0 else data.rfind(b"\n") + 1]
         if body:
             place = Place(position, len(body), BASE64 if start.is_base64 else 0)
             size = _base64_size(body) if start.is_base64 else _uu_size(body)
             yield Unit(place, size, checked=False)
         position += len(body)
-        if found is not None:
+        if at >= 0:
             _end(source, position, start.is_base64, findings)
             return
         if is_last:
@@ -106,7 +106,28 @@ def units(source: Source, findings: Findings) -> Iterator[Unit]:
             raise DamagedError(f"there is no line of data at offset {position}", position)
 
 
+def _find_end(data: bytes, is_base64: bool) -> tuple[int, int]:
+    """Where in ``data``, which begins with a line, the line is that ends it, and where that ends; -1 for none."""
+    found = (_BASE64_END if is_base64 else _UU_END).match(data)
+    if found is not None:
+        return found.span()
+    found = _AFTER_LINE[is_base64].search(data)
+    return (found.start() + 1, found.end()) if found is not None else (-1, -1)
+
+
+def full_line(body: bytes) -> int:
+    """How long the lines of ``body`` are, with their ends, if all of them are full; else 0."""
+    length = body.find(b"\n") + 1
+    if length not in (FULL + 1, FULL + 2) or len(body) % length:
+        return 0
+    count = len(body) // length
+    are_lines = body[::length] == b"M" * count and body[length - 1 :: length] == b"\n" * count
+    return length if are_lines and (length == FULL + 1 or body[FULL::length] == b"\r" * count) else 0
+
+
 def _uu_size(body: bytes) -> int:
+    if length := full_line(body):
+        return len(body) // length * 45
     return sum(line[0] - 32 & 63 for line in body.splitlines() if line)
 
 
