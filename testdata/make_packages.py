@@ -7,6 +7,8 @@ needs: dpkg, rpm, binutils, bzip2, libarchive-tools, xz-utils, zstd; as root on 
 Names
 - ``deb-COMPRESSION.deb`` by dpkg-deb, ``deb-old-COMPRESSION.deb`` by ar of what dpkg-deb reads and no longer writes.
 - ``rpm-COMPRESSION.rpm`` by rpmbuild. Two of all are there compressed as well, whole.
+- ``rpm-capabilities.rpm`` has files with some; it is what rpm installs in a root of its own: bsdtar knows nothing of
+  them.
 - ``.expected`` and ``should-fail-*`` are as in ``make.py``. Of a deb, control and data were extracted by dpkg-deb and
   tar into directories of these names, and what else there is by ar.
 """
@@ -36,12 +38,16 @@ RPMBUILD = {
     "lzma": "w6.lzdio",
     "zstd": "w19.zstdio",
     "none": "w.ufdio",
+    "capabilities": "w9.gzdio",
 }
+CAPABILITIES = {"/usr/share/noise": "cap_net_raw,cap_net_admin=ep", "/usr/share/zero": "cap_setuid=p"}
+"""Of files of that package: what libcap takes."""
 
 PARTS = {"control": "--ctrl-tarfile", "data": "--fsys-tarfile"}
 """Not --extract, which leaves directories that hold symlinks with the time of day."""
 
 TAR = "tar -xp --numeric-owner --delay-directory-restore -C"
+INSTALL = "rpm --root DIRECTORY --dbpath /rpmdb --nodeps -i ARCHIVE"
 BSDTAR = "bsdtar -x -p --numeric-owner -f ARCHIVE -C DIRECTORY"
 
 CONTROL = b"""Package: sample
@@ -125,7 +131,10 @@ def rpm(scratch: Path, archive: Path, compression: str) -> None:
     ghost.write_bytes(b"not packed\n")
     os.utime(ghost, (MTIME, MTIME))
     install = f"%install\nmkdir -p %{{buildroot}}\ncp -a {scratch}/source/. %{{buildroot}}\n"
-    (scratch / "sample.spec").write_text(SPEC.replace("%files\n", install + "%files\n"))
+    spec = SPEC
+    for path, text in CAPABILITIES.items() if compression == "capabilities" else ():
+        spec = spec.replace(f"\n{path}\n", f"\n%caps({text}) {path}\n")
+    (scratch / "sample.spec").write_text(spec.replace("%files\n", install + "%files\n"))
     defines = {
         "_topdir": str(scratch / "top"),
         "_rpmdir": str(scratch / "rpms"),
@@ -150,14 +159,17 @@ def judge_deb(archive: Path, scratch: Path) -> Tree:
     return implied(with_directory_links(snapshot(root)), {ROOT})
 
 
-def judge_rpm(archive: Path, scratch: Path) -> Tree:
+def judge_rpm(archive: Path, scratch: Path, judge: str) -> Tree:
     root = scratch / "judged"
     root.mkdir()
     words = {"ARCHIVE": str(archive), "DIRECTORY": str(root)}
-    run([words.get(word, word) for word in shlex.split(BSDTAR)])
+    run([words.get(word, word) for word in shlex.split(judge)])
+    shutil.rmtree(root / "rpmdb", ignore_errors=True)
     listing = run(["bsdtar", "-tf", archive]).decode().splitlines()
     held = {os.path.normpath(name).encode() for name in listing}
     tree = with_directory_links(snapshot(root))
+    if judge == INSTALL:  # leaves directories that hold something with the time of day
+        tree |= {p: record._replace(mtime_ns=None) for p, record in tree.items() if record.kind == "dir"}
     return implied(tree, {path for path, record in tree.items() if record.kind == "dir"} - held)
 
 
@@ -174,7 +186,8 @@ def make(name: str, scratch: Path) -> None:
     archive.unlink(missing_ok=True)
     if kind == "rpm":
         rpm(scratch, archive, compression)
-        tree, made = judge_rpm(archive, scratch), f"{version('bsdtar')}: {BSDTAR}"
+        judge = INSTALL if compression == "capabilities" else BSDTAR
+        tree, made = judge_rpm(archive, scratch, judge), f"{version(shlex.split(judge)[0])}: {judge}"
     else:
         old = compression.startswith("old-")
         (old_deb if old else deb)(scratch, archive, compression.removeprefix("old-"))

@@ -2,6 +2,7 @@
 
 A format or codec may say of itself, beside what its contract asks for (what it does not say is what most are):
 - ``needs``: Python packages, by the names they are installed by, without which it reads nothing.
+- ``program``: the program of the system (``programs.Program``) that it reads with.
 - ``library()``: the version of the system's library that it reads with; raises MissingLibraryError.
 - ``uses``: further packages, and what it cannot read without each.
 - ``faster``: a package with which it would be faster.
@@ -13,9 +14,12 @@ A format or codec may say of itself, beside what its contract asks for (what it 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rofuse_formats.errors import MissingLibraryError
+
+if TYPE_CHECKING:
+    from rofuse_formats.programs import Program
 
 
 class Support(NamedTuple):
@@ -52,6 +56,10 @@ def _support(name: str, kind: str, reader: object) -> Support:
     versions = {package: _version(package) for package in needs}
     missing = [f"needs the package {package}" for package, version in versions.items() if version is None]
     version = next(iter(versions.values()), None)
+    program: Program | None = getattr(reader, "program", None)
+    if program is not None:
+        needs.append(program.package)
+        missing += [] if program.find() is not None else [program.lack]
     library = getattr(reader, "library", None)
     if library is not None and not missing:
         try:

@@ -39,9 +39,10 @@ _ZEROS = memoryview(bytes(1 << 20))
 
 
 class Contents:
-    """Used by any number of threads. ``stream``: what files that are not compressed by themselves lie in; ``cache``:
-    its decoded blocks; ``files``: those of a directory that is read where it lies. Raises IndexDamagedError,
-    UnsupportedError, MissingLibraryError, PasswordError, OSError."""
+    """Used by any number of threads. ``stream``: what files that are not compressed by themselves lie in; ``base``:
+    the archive itself, where they lie in others that it holds; ``cache``: decoded blocks; ``files``: those of a
+    directory that is read where it lies. Raises IndexDamagedError, UnsupportedError, MissingLibraryError,
+    PasswordError, OSError."""
 
     def __init__(self, archive: Archive, index: Index, settings: Settings) -> None:
         if bool(index.meta.get("spool")) != (archive.spool is not None):
@@ -50,7 +51,7 @@ class Contents:
         self.cache = BlockCache()
         self._limits, self._stored_bytes = settings.limits, archive.source.size
         self.files: DirectoryFiles | None = None
-        self.stream = self._open_streams(archive, index, settings)
+        self.base, self.stream = self._open_streams(archive, index, settings)
         self._members: Members | None = None
         self._quick_members: QuickMembers | None = None
         if self.image.has_members:
@@ -58,7 +59,7 @@ class Contents:
         if self._members is not None and settings.scan.password is not None and archive.report.encrypted:
             self._members.try_password(self.image.members())
 
-    def _open_streams(self, archive: Archive, index: Index, settings: Settings) -> Stream:
+    def _open_streams(self, archive: Archive, index: Index, settings: Settings) -> tuple[Stream, Stream]:
         names = archive.codecs
 
         def decoded(source: Source, number: int) -> Stream:
@@ -71,14 +72,14 @@ class Contents:
             stream = decoded(stream or archive.source, depth)
         stream = stream or self._stored(archive, index, settings)
         if not archive.parts:
-            return stream
+            return stream, stream
         if not all(number is None or 0 <= number < len(names) for _start, _size, number in archive.parts):
             raise IndexDamagedError("the index lacks a stream within the archive")
         streams = [stream]
         for start, size, number in archive.parts:
             part = PartStream(stream, start, size)
             streams.append(part if number is None else decoded(part, number))
-        return SpannedStream(streams)
+        return stream, SpannedStream(streams)
 
     def _stored(self, archive: Archive, index: Index, settings: Settings) -> Stream:
         if index.blocks is not None:

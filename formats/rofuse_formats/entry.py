@@ -288,7 +288,7 @@ class RandomFormat(Protocol):
 
     def recognise_end(self, tail: bytes, /) -> bool:
         """Whether what ends with ``tail`` (up to 66 KiB of it) is this format, something else before it: a program that
-        unpacks itself. Asked where no format recognises the head."""
+        unpacks itself (see also ``detect.HiddenFormat``). Asked where no format recognises the head."""
         ...
 
     def scan_at_random(self, source: Source, builder: Builder, options: ScanOptions, /) -> None:

@@ -17,7 +17,16 @@ from rofuse_formats import index as index_file
 from rofuse_formats.cache import fingerprint
 from rofuse_formats.carrying import carrier, write_carried
 from rofuse_formats.codecs import Codec, FirstPass
-from rofuse_formats.detect import HEAD, TAIL, archive_ending, archive_of, codec_of
+from rofuse_formats.detect import (
+    HEAD,
+    PROGRAM,
+    TAIL,
+    archive_ending,
+    archive_of,
+    archive_within,
+    codec_of,
+    is_program,
+)
 from rofuse_formats.directory.source import DirectorySource
 from rofuse_formats.entry import AnyFormat, CarryingFormat, NestedFormat, RandomFormat
 from rofuse_formats.errors import DamagedError, UnknownFormatError, UnsupportedError
@@ -196,6 +205,8 @@ class _Indexing:
 
     def _scan_plain(self, source: Source, archive: AnyFormat | None) -> str:
         archive = archive or archive_ending(source.pread(TAIL, max(0, source.size - TAIL)))
+        if archive is None and is_program(source.pread(HEAD, 0)):
+            archive = archive_within(source.pread(PROGRAM, 0))
         if archive is None:
             raise UnknownFormatError("is no archive of a format known here")
         if isinstance(archive, RandomFormat):
@@ -231,6 +242,7 @@ class _Indexing:
             archive = archive_of(head)
             if isinstance(archive, CarryingFormat):
                 raise _compressed(archive)
+            start = watched.window(0, PROGRAM)[0][:PROGRAM] if archive is None and is_program(head) else b""
             if archive is not None and not isinstance(archive, RandomFormat):
                 archive.scan(watched, self.builder, self.settings.scan)
             size = decoding.finish(lambda done: self.progress(done, source.size))
@@ -238,7 +250,7 @@ class _Indexing:
         self._names.append(_decoded_name(self._names[-1], codec, decoding.known.name))
         if archive is None and codec_of(head, self._names[-1]) is not None:
             return None
-        archive = archive or archive_ending(decoding.reader.tail(TAIL))
+        archive = archive or archive_ending(decoding.reader.tail(TAIL)) or archive_within(start)
         if isinstance(archive, RandomFormat):
             return archive
         if archive is not None:

@@ -36,6 +36,7 @@ class Limits:
         "max_window",
         "max_xattrs",
         "may_fork",
+        "programs",
     )
 
     def __init__(
@@ -52,6 +53,7 @@ class Limits:
         max_ratio: int = 100_000,
         max_memory: int | None = None,
         may_fork: bool = False,
+        programs: bool = True,
     ) -> None:
         self.max_window = max_window  # the window a decoder must keep (zstd --long=27 needs 128 MiB)
         self.max_entries = max_entries
@@ -66,6 +68,7 @@ class Limits:
         self.may_fork = (
             may_fork  # whether indexing may use further processes; asked of who has no threads then
         )
+        self.programs = programs  # whether programs of the system may be started that decode (``programs``)
 
     def most_of(self, stored: int) -> int:
         """Bytes that ``stored`` compressed ones may become: an honest file of zeros is no bomb before it is large."""

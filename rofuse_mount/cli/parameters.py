@@ -106,6 +106,11 @@ def source_options(function: _Function) -> _Function:
                 "--saved", is_flag=True, help="Directory: as it was when 'index' saved it, not as it is now."
             ),
             option(
+                "--no-programs",
+                is_flag=True,
+                help="Start no program of the system to decode (lrzip, grzip); refuse what takes one.",
+            ),
+            option(
                 "--max-window",
                 type=Size(),
                 default=limits.max_window,
@@ -219,7 +224,10 @@ def _check_patterns(patterns: Sequence[str]) -> None:
 
 
 def settings(options: dict[str, Any]) -> Settings:
-    limits = Limits(**{name: options[name] for name in Limits.__slots__ if name.startswith("max_")})
+    limits = Limits(
+        **{name: options[name] for name in Limits.__slots__ if name.startswith("max_")},
+        programs=not options["no_programs"],
+    )
     saved, freeze, follow = (bool(options.get(name)) for name in ("saved", "freeze", "follow"))
     if freeze and (saved or follow):
         raise click.UsageError("--freeze shows the files as they are now: not beside --saved or --follow")

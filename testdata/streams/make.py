@@ -3,7 +3,7 @@
     python3 -m testdata.streams.make [NAME...]        all, or those of makers whose names contain one of the words
 
 needs: gzip, pigz, tabix, dictzip, bzip2, lbzip2, pbzip2, xz-utils, pixz, lzip, plzip, lz4, zstd, ncompress, brotli,
-python3, python3-zstandard.
+sharutils, lzop, lrzip, python3, python3-zstandard.
 
 Names
 - ``MAKER.SHAPE.SUFFIX``: a beginning of ``content.content``, as long as the shape says, as ``makers.MAKERS`` has it
@@ -33,7 +33,7 @@ VERSIONS = {
     "gzip": "--version", "pigz": "--version", "bgzip": "--version", "dictzip": "--version", "bzip2": "--help",
     "lbzip2": "--version", "pbzip2": "--version", "xz": "--version", "pixz": "-h", "lzip.lzip": "--version",
     "plzip": "--version", "lz4": "--version", "zstd": "--version", "pzstd": "--version", "compress": "-V",
-    "brotli": "--version",
+    "brotli": "--version", "uuencode": "--version", "lzop": "--version", "lrzip": "--version",
 }  # fmt: skip
 """How each tool says its version."""
 

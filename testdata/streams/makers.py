@@ -5,6 +5,7 @@ A new maker is a new line of ``MAKERS``; then ``python3 -m testdata.streams.make
 
 from __future__ import annotations
 
+import binascii
 import gzip
 import itertools
 import os
@@ -113,6 +114,13 @@ def skippable(make: Make) -> Make:
     return lambda content: frames[0] + joined(make, 2, frames[1])(content) + frames[2]
 
 
+def python_uu(content: bytes) -> bytes:
+    """As encoders of old: blanks are blanks, in a message whose lines end as mails' do."""
+    pieces = (content[at : at + 45] for at in range(0, len(content), 45))
+    lines = [binascii.b2a_uu(piece).rstrip(b"\n") for piece in pieces]
+    return b"\r\n".join((b"From: somebody", b"", f"begin 640 {NAME}".encode(), *lines, b" ", b"end", b""))
+
+
 def python_gzip(content: bytes) -> bytes:
     return gzip.compress(content, mtime=0)
 
@@ -131,6 +139,9 @@ UNLZMA = ("xz", "-dc", "--format=lzma")
 UNLZ4 = ("lz4", "-qdc")
 UNZSTD = ("zstd", "-qdc", "--long=31")
 UNBROTLI = ("brotli", "-dc")
+UNUU = ("uudecode", "-o", "/dev/stdout")
+UNLZO = ("lzop", "-dc")
+UNLRZ = ("lrzip", "-d", "-q")
 
 GZIP, BZIP2, LZ4, ZSTD = ("gzip", "-nc"), ("bzip2", "-c"), ("lz4", "-qc", "-B4"), ("zstd", "-qc")
 XZ, LZIP = ("xz", "-c", "-T2", "--block-size=64KiB"), ("lzip.lzip", "-c")
@@ -200,6 +211,19 @@ _MAKERS = (
     Maker("python-zstandard", ".zst", python_zstandard, 128 * KIB, UNZSTD, f"empty {FEW}", checked=False),
     Maker("compress", ".Z", piped("compress", "-cf"), 64 * KIB, GUNZIP, checked=False),
     Maker("compress-b12", ".Z", piped("compress", "-cf", "-b12"), 64 * KIB, GUNZIP, FEW, checked=False),
+    Maker("uuencode", ".uu", piped("uuencode", NAME), 64 * KIB, UNUU, checked=False, says=NAME.encode()),
+    Maker("uuencode-m", ".uu", piped("uuencode", "-m", NAME), 64 * KIB, UNUU, f"empty {FEW}",
+          checked=False, says=NAME.encode()),
+    Maker("python-uu", ".uu", python_uu, 64 * KIB, UNUU, "empty byte garbage", checked=False,
+          says=NAME.encode()),
+    Maker("lzop", ".lzo", piped("lzop", "-c"), 256 * KIB, UNLZO, f"{MANY} garbage"),
+    Maker("lzop-9", ".lzo", from_file("lzop", "-c", "-9", "--crc32"), 256 * KIB, UNLZO, FEW,
+          says=NAME.encode()),
+    Maker("lzop-no-check", ".lzo", piped("lzop", "-c", "-F"), 256 * KIB, UNLZO, FEW, checked=False),
+    Maker("lzop-files", ".lzo", joined(piped("lzop", "-c", "-1")), 64 * KIB, UNLZO, FEW, parts=3),
+    Maker("lrzip", ".lrz", piped("lrzip", "-q"), 64 * KIB, UNLRZ, "byte block"),
+    Maker("lrzip-n", ".lrz", piped("lrzip", "-q", "-n"), 64 * KIB, UNLRZ, "byte"),
+    Maker("lrzip-z", ".lrz", piped("lrzip", "-q", "-z"), 64 * KIB, UNLRZ, "byte"),
     Maker("brotli", ".br", piped("brotli", "-c"), 64 * KIB, UNBROTLI, LONG_TOO, checked=False),
     Maker("brotli-1", ".br", piped("brotli", "-c", "-1", "-w", "16"), 64 * KIB, UNBROTLI, FEW, checked=False),
 )  # fmt: skip

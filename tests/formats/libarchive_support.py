@@ -60,7 +60,14 @@ def helpers(archive: Archive) -> list[process.Helper]:
     ]
 
 
-def seven(folder: Path, tree: dict[str, bytes], *options: str) -> Path:
+def program_behind(archive: bytes, start: bytes = b"MZ") -> bytes:
+    """What begins as a program does, has the magics of archives in it, and this archive at its end."""
+    magics = (b"7z\xbc\xaf\x27\x1c\0\4", b"Rar!\x1a\x07\0", b"Rar!\x1a\x07\1\0", b"MSCF\0\0\0\0\0")
+    noise = random.Random(5).randbytes(500_001)
+    return start + noise[:250_000] + b"\xff".join(magics) + noise[250_000:] + archive
+
+
+def seven(folder: Path, tree: dict[str, bytes], *options: str, called: str = "it.7z") -> Path:
     """A 7z archive of these files, in this order."""
     if shutil.which("7z") is None:  # not every system has it; .ci/setup installs it
         pytest.skip("needs 7z (package p7zip-full)")
@@ -69,7 +76,7 @@ def seven(folder: Path, tree: dict[str, bytes], *options: str) -> Path:
         path = source / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    archive = folder / "it.7z"
+    archive = folder / called
     names = "\n".join(tree).encode() + b"\n"
     (folder / "names").write_bytes(names)
     command = ["7z", "a", "-bd", "-mtc=off", *options, str(archive), "@" + str(folder / "names")]

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from rofuse_formats.codecs import Codec, FirstPass, SeekableStream, codecs
 from rofuse_formats.limits import MIB, Limits
+from rofuse_formats.programs import Program
 from testdata.streams.content import content
 from testdata.streams.expected import FOLDER, Expectation, read_expected
 from testdata.streams.makers import MAKERS, Maker
@@ -55,6 +56,17 @@ def streams() -> list[Stream]:
         maker, _, shape = name.partition(".")
         found.append(Stream(FOLDER / name, MAKERS[maker], shape.rpartition(".")[0], expected))
     return found
+
+
+def by_program(codec: Codec) -> Program | None:
+    """The program of the system that decodes it, if one does."""
+    found: Program | None = getattr(codec, "program", None)
+    return found
+
+
+def is_usable(codec: Codec) -> bool:
+    program = by_program(codec)
+    return program is None or program.find() is not None
 
 
 class Decoded(NamedTuple):

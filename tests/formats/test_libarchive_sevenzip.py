@@ -40,8 +40,8 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, bool], Told]:
     def tell(path: Path, own: bool) -> Told:
         used = []
 
-        def scan(source: Source, builder: Builder) -> bool:
-            used.append(own and whole(source, builder))
+        def scan(source: Source, start: int, builder: Builder) -> bool:
+            used.append(own and whole(source, start, builder))
             return used[0]
 
         monkeypatch.setattr(scanning, "scan", scan)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.formats.libarchive_support import TESTDATA, descendants, seven, texts
+from tests.formats.libarchive_support import TESTDATA, descendants, program_behind, seven, texts
 from tests.mount.command import Rofuse, becomes, failed, rofuse
 from tests.mount.conftest import shell
 
@@ -140,3 +140,17 @@ def test_many_readers_while_it_is_decoded(
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_an_archive_behind_a_program(
+    stored: bool, rofuse: Rofuse, folder: Path, mountpoint: Path, tree: dict[str, bytes]
+) -> None:
+    some = dict(list(tree.items())[:3])
+    archive = seven(folder, some, "-mx=0" if stored else "-mx=1")
+    program = folder / "setup.exe"
+    program.write_bytes(program_behind(archive.read_bytes()))
+    for _ in range(2):
+        assert rofuse(program, mountpoint).returncode == 0
+        assert sums(mountpoint) == {name: hashlib.sha256(data).hexdigest() for name, data in some.items()}
+        assert rofuse("umount", "--wait", mountpoint).returncode == 0

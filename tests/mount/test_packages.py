@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,26 @@ def test_damage_within_is_an_error(rofuse: Rofuse, folder: Path, mountpoint: Pat
     umount(rofuse, mountpoint)
     assert rofuse("verify", path).returncode == 13
     assert rofuse("--strict", path, mountpoint).returncode == 13
+
+
+def test_capabilities_of_files(rofuse: Rofuse, mountpoint: Path) -> None:
+    assert rofuse(DATA / "rpm-capabilities.rpm", mountpoint).stderr == ""
+    noise_file = mountpoint / "usr/share/noise"
+    assert os.listxattr(noise_file) == ["security.capability"]
+    assert os.getxattr(noise_file, "security.capability") == bytes.fromhex(
+        "01000002" + "00300000" + "00" * 12
+    )
+    assert os.listxattr(mountpoint / "usr/share/text") == []
+    umount(rofuse, mountpoint)
+
+
+def test_verify_names_the_files_that_were_altered(rofuse: Rofuse, folder: Path) -> None:
+    path = folder / "altered.rpm"
+    path.write_bytes(package("rpm-none.rpm").replace(noise(1, 5_001), noise(2, 5_001)))
+    result = rofuse("verify", path)
+    assert result.returncode == 13
+    assert "usr/share/noise: it does not have the SHA-256 that the header says" in result.stdout
+    assert "altered.rpm: the payload does not have the SHA-256 that the archive says" in result.stdout
+    assert "13 entries checked" in result.stdout
+    assert rofuse("verify", path, "usr/share/text").returncode == 0
+    assert rofuse("verify", DATA / "rpm-none.rpm").returncode == 0

@@ -284,3 +284,26 @@ def test_an_error_of_a_kind_that_one_codec_has_is_told(rofuse: Rofuse) -> None:
     data = member(b"fox" * 15) * 2
     path.write_bytes(data + struct.pack("<IQQ", 1, 0, len(data) + 20))
     assert "bytes it should be" in failed(rofuse("ls", path), 13)
+
+
+@pytest.mark.parametrize(
+    "name", ["lrzip-n.basic-gnu.tar.lrz", "lzop.basic-gnu.tar.lzo", "python-uu.basic-gnu.tar.uu"]
+)
+def test_what_libraries_and_programs_decode(name: str, rofuse: Rofuse, mountpoint: Path) -> None:
+    if name.endswith(".lrz") and shutil.which("lrzip") is None:
+        pytest.skip("needs lrzip")
+    expected = read_expected(DATA / "basic-gnu.expected")
+    for _ in range(2):
+        assert rofuse(DATA / "streams" / name, mountpoint).returncode == 0
+        assert difference(expected, snapshot(mountpoint)) == []
+        assert rofuse("umount", "--wait", mountpoint).returncode == 0
+
+
+def test_a_program_that_is_missing_or_forbidden_is_named(rofuse: Rofuse, mountpoint: Path) -> None:
+    path = DATA / "streams" / "lrzip.basic-gnu.tar.lrz"
+    line = failed(rofuse("ls", path, environment={"PATH": "/nowhere"}), 16)
+    assert "needs the program lrzip (package lrzip)" in line
+    if shutil.which("lrzip") is None:
+        pytest.skip("needs lrzip")
+    assert "which --no-programs keeps" in failed(rofuse("ls", "--no-programs", path), 1)
+    assert "which --no-programs keeps" in failed(rofuse("-o", "no-programs", path, mountpoint), 1)

@@ -54,7 +54,10 @@ def _verify(opened: Opened, source: str, paths: tuple[str, ...], options: dict[s
         for message, offset in opened.archive.report.damage:
             told.damage(Finding(b"", 0, message, offset))
     for finding in verify(opened.archive, among, told.progress) if among else ():
-        told.entry(finding)
+        if finding.path:
+            told.entry(finding)
+        else:
+            told.damage(finding)
     if among:
         told.end(options, "damaged", "no damage")
     return told.status or members.status

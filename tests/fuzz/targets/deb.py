@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rofuse_formats.archives.deb import FORMAT
+from rofuse_formats.archives.deb import FORMAT, sums
 from tests.fuzz.targets import _nested
 from tests.fuzz.targets._archives import paths
 
@@ -18,3 +18,4 @@ def seeds() -> Iterator[bytes]:
 
 def fuzz(data: bytes) -> None:
     _nested.fuzz(FORMAT, data)
+    assert all(len(digest.value) == 16 for digest in sums.of_files(data).values())

@@ -28,6 +28,8 @@ def seeds() -> Iterator[bytes]:
 
 def fuzz(data: bytes) -> None:
     magic.kind_of(data)
+    hidden = magic.place_within(b"MZ" + data)
+    assert hidden is None or (hidden.kind in magic.KINDS and 2 <= hidden.start < len(data) + 2)
     source = MemorySource(data)
     contents = sevenzip.contents(source.pread, source.size)
     for folder in contents.folders if contents is not None else ():
@@ -39,7 +41,7 @@ def fuzz(data: bytes) -> None:
         assert again is not None
         assert again == sevenzip.Contents(contents.folders, None)
     builder = ImageBuilder()
-    if scanning.scan(source, builder):
+    if scanning.scan(source, 0, builder):
         image = Image(b"".join(bytes(piece) for piece in builder.finish()))
         assert len(list(image.walk())) >= image.inode_count - 1
         stored = [member for member in image.members() if member.flags]

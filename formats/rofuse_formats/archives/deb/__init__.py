@@ -10,13 +10,17 @@ Rules
 - It is a package only if its first member is ``debian-binary`` and begins with the version 2. Any other ar archive is
   none.
 - Names end at a slash or with spaces, as dpkg takes them; ar's ways for long names are none of a package's.
+- The MD5 sums that the control archive has of the files of the data archive are checked where all is verified.
 - A member that goes on behind the end of the file is shown as far as it is there.
 """
 
 from __future__ import annotations
 
-from rofuse_formats.archives.deb import members
+from collections.abc import Callable
+
+from rofuse_formats.archives.deb import members, sums
 from rofuse_formats.entry import Builder, Insides, ScanOptions
+from rofuse_formats.seals import Seals
 from rofuse_formats.source import Source
 
 
@@ -51,6 +55,9 @@ class DebFormat:
             members.add(member, builder, owners)
         for below in missing:
             builder.damaged(f"the package has no {below.decode()}.tar", source.size)
+
+    def seals(self, source: Source, read: Callable[[bytes], bytes | None], /) -> Seals:
+        return Seals([], sums.of_files(read(sums.LIST) or b""), "md5sums")
 
 
 FORMAT = DebFormat()

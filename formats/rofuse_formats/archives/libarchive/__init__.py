@@ -1,9 +1,10 @@
 """Whatever else libarchive reads: 7z, RAR 4 and 5, ISO 9660, cpio, ar, cab, xar, LHA, WARC, mtree.
 
 Strategy
-What an archive is says its magic (``magic``). libarchive runs in a process of its own (``helper``, which ``process``
-starts and ``protocol`` talks to): for the index it lists the members (``listing``), which ``scanner`` describes; those
-of 7z are described from the archive's own list, where that is plain (``sevenzip.scanning``).
+What an archive is says its magic (``magic``), which may lie behind a program that unpacks it. libarchive runs in a
+process of its own (``helper``, which ``process`` starts and ``protocol`` talks to): for the index it lists the members
+(``listing``), which ``scanner`` describes; those of 7z are described from the archive's own list, where that is plain
+(``sevenzip.scanning``).
 Files that lie in the archive as they are come from its pages, without libarchive (``iso``, ``rar``, ``sevenzip`` say
 where). The others make up the linear stream: their bytes, one file behind the other. It is decoded in ``groups``,
 from the first read on that wants one, and kept in a spool that is read while it grows (``decoding``,
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from rofuse_formats.points_file import PointsFile
     from rofuse_formats.streams import BlockCache, Stream
 
-HEAD = 1 << 16
-
 
 class LibarchiveFormat:
     name = "libarchive"
@@ -49,6 +48,9 @@ class LibarchiveFormat:
     def recognise_end(self, tail: bytes, /) -> bool:
         return False
 
+    def recognise_within(self, start: bytes, /) -> bool:
+        return magic.place_within(start) is not None
+
     def is_volume(self, source: Source, /) -> bool:
         found = rar.flags(source.pread)
         return found is not None and found[0]
@@ -59,12 +61,12 @@ class LibarchiveFormat:
         from rofuse_formats.archives.libarchive.sevenzip import scanning
         from rofuse_formats.libarchive_ffi import is_at_hand
 
-        kind = magic.kind_of(source.pread(HEAD, 0))
-        if kind is None:
+        place = magic.place_of(source.pread)
+        if place is None:
             raise UnknownFormatError("is no archive of a format known here")
-        if kind == "7zip" and is_at_hand() and scanning.scan(source, builder):
+        if place.kind == "7zip" and is_at_hand() and scanning.scan(source, place.start, builder):
             return
-        Scanner(source, kind, builder, options).run()
+        Scanner(source, place, builder, options).run()
 
     def members(
         self, stream: Stream, cache: BlockCache, settings: Settings, kept: PointsFile | None = None, /
@@ -74,7 +76,8 @@ class LibarchiveFormat:
         return LibarchiveMembers(stream, cache, settings, kept)
 
     def kind(self, source: Source, /) -> str:
-        return magic.name_of(source.pread(HEAD, 0)) or self.name
+        place = magic.place_of(source.pread)
+        return self.name if place is None else magic.name_of(place.kind)
 
     def library(self) -> str:
         from rofuse_formats.libarchive_ffi import load_recent, version

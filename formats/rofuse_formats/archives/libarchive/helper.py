@@ -53,7 +53,12 @@ class Worker:
         ffi = libarchive_ffi.load_recent("reading this archive")
         libarchive_ffi.use_utf8_names()
         bound(order)
-        self.source = Source(line, [(int(fd), int(size)) for fd, size in order["files"]], int(order["size"]))
+        self.source = Source(
+            line,
+            [(int(fd), int(size)) for fd, size in order["files"]],
+            int(order["size"]),
+            int(order["start"]),
+        )
         self._ffi = ffi
         limits = Limits(max_window=int(order["max_window"]))
         is_7z = order["kind"] == "7zip"

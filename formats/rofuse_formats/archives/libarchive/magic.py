@@ -1,4 +1,8 @@
-"""Which of libarchive's formats a stream is, by its first 64 KiB. Nothing is loaded for that.
+"""Which of libarchive's formats a stream is, by its first 64 KiB, and where in a program that unpacks itself one
+begins. Nothing is loaded for that.
+
+libarchive looks for archives in programs, too, but each of its readers in other places, and not where the programs of
+today have them: here the archive is found, and given to libarchive as if nothing were before it.
 
 Rules
 - Strict: where a magic is short (binary cpio has two bytes, LHA five), the header that it stands in must be one.
@@ -10,9 +14,15 @@ from __future__ import annotations
 import re
 import stat
 import struct
+import zlib
 from collections.abc import Callable
+from typing import NamedTuple
 
 ISO_AT = 32768
+HEAD = 1 << 16
+PROGRAM = 2 << 20
+"""Bytes of a program in which its archive must begin."""
+_PROGRAMS = (b"MZ", b"\x7fELF")
 _LONGEST_NAME = 4096
 _TYPES = {
     stat.S_IFREG,
@@ -37,6 +47,61 @@ _ISO_DESCRIPTOR = b"\1CD001\1"
 def kind_of(head: bytes) -> str | None:
     """libarchive's name of the format, None for what is none of them."""
     return next((kind for kind, recognise in _KINDS.items() if recognise(head)), None)
+
+
+class Place(NamedTuple):
+    kind: str
+    start: int
+    """0, but for what lies behind a program."""
+
+
+def place_of(pread: Callable[[int, int], bytes]) -> Place | None:
+    """What the archive that ``pread`` reads is, and where it begins; None where there is none."""
+    head = pread(HEAD, 0)
+    kind = kind_of(head)
+    if kind is not None:
+        return Place(kind, 0)
+    return place_within(pread(PROGRAM, 0)) if head.startswith(_PROGRAMS) else None
+
+
+def place_within(start: bytes) -> Place | None:
+    """Where in a program that begins with ``start`` an archive begins: one whose first header proves that it is
+    one."""
+    for found in _HIDDEN.finditer(start, 1):
+        kind = next(kind for magic, kind in _HIDDEN_KINDS.items() if found[0].startswith(magic))
+        at = found.start()
+        if _PROOFS[kind](start[at : at + _PROOF]):
+            return Place(kind, at)
+    return None
+
+
+def _is_7z(head: bytes) -> bool:
+    """Whether the checksum of where its list lies is right, and it has one."""
+    lies = head[12:32]
+    return zlib.crc32(lies) == int.from_bytes(head[8:12], "little") and any(lies[8:16])
+
+
+def _is_rar4(head: bytes) -> bool:
+    size = int.from_bytes(head[12:14], "little")
+    return (
+        head[9] == 0x73
+        and size >= 13
+        and zlib.crc32(head[9 : 7 + size]) & 0xFFFF == int.from_bytes(head[7:9], "little")
+    )
+
+
+def _is_rar5(head: bytes) -> bool:
+    """Whether a header of an archive, or of its encryption, comes first; it has less than 128 bytes."""
+    size = head[12]
+    checked = head[12 : 13 + size]
+    return (
+        2 < size < 0x80 and head[13] in (1, 4) and zlib.crc32(checked) == int.from_bytes(head[8:12], "little")
+    )
+
+
+def _is_cab(head: bytes) -> bool:
+    size, files = struct.unpack_from("<4xI4xI", head, 4)
+    return head[24:26] == b"\3\1" and not any(head[12:16] + head[20:24]) and 36 < files < size
 
 
 def _is_cpio(head: bytes) -> bool:
@@ -105,12 +170,26 @@ _KINDS: dict[str, Callable[[bytes], bool]] = {
 }
 KINDS = tuple(_KINDS)
 
+_HIDDEN_KINDS = {
+    b"7z\xbc\xaf\x27\x1c\0": "7zip",
+    b"Rar!\x1a\x07\x01\0": "rar5",
+    b"Rar!\x1a\x07\0": "rar",
+    b"MSCF\0\0\0\0": "cab",
+}
+_HIDDEN = re.compile(b"|".join(map(re.escape, _HIDDEN_KINDS)))
+_PROOF = 256  # bytes that prove it
+_PROOFS: dict[str, Callable[[bytes], bool]] = {
+    "7zip": lambda head: len(head) >= 32 and _is_7z(head),
+    "rar5": lambda head: len(head) >= 16 and _is_rar5(head),
+    "rar": lambda head: len(head) >= 20 and _is_rar4(head),
+    "cab": lambda head: len(head) >= 36 and _is_cab(head),
+}
+
 _NAMES = {"7zip": "7z", "rar5": "rar", "iso9660": "iso"}
 NAMES = tuple(dict.fromkeys(_NAMES.get(kind, kind) for kind in KINDS))
 """What people call them."""
 
 
-def name_of(head: bytes) -> str | None:
-    """One of ``NAMES``, as ``kind_of``."""
-    kind = kind_of(head)
-    return None if kind is None else _NAMES.get(kind, kind)
+def name_of(kind: str) -> str:
+    """One of ``NAMES``."""
+    return _NAMES.get(kind, kind)

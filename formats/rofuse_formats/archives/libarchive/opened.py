@@ -30,10 +30,12 @@ _TICK = 0.2  # seconds from one account of where we are to the next
 
 
 class Source:
-    """The archive's bytes, with the callbacks that libarchive reads it by."""
+    """The archive's bytes, with the callbacks that libarchive reads it by. ``files``: descriptors and sizes; without,
+    the bytes are asked for over ``line``. Of their ``size`` bytes in all the archive begins at ``start``."""
 
-    def __init__(self, line: Line, files: list[tuple[int, int]], size: int) -> None:
-        self.size, self.position = size, 0
+    def __init__(self, line: Line, files: list[tuple[int, int]], size: int, start: int) -> None:
+        size -= start
+        self.size, self.position, self._first = size, 0, start
         self._start, self._stored, self._end = b"", size, b""
         self.error: BaseException | None = None
         self._line, self._files, self._data = line, files, b""
@@ -59,6 +61,7 @@ class Source:
     def _pread(self, size: int, offset: int) -> bytes:
         if size <= 0:
             return b""
+        offset += self._first
         if self._files:
             return self._from_files(size, offset)
         parts = []
@@ -126,7 +129,7 @@ class Source:
             grant_time()
         if now - self._told > _TICK:
             self._told = now
-            self._line.send(protocol.TICK, min(self.position, self.size))
+            self._line.send(protocol.TICK, self._first + min(self.position, self.size))
 
 
 class Archive:

@@ -57,10 +57,11 @@ class Helper:
         kind: str,
         limits: Limits,
         *,
+        start: int = 0,
         password: bytes | None = None,
         encoding: str | None = None,
     ) -> None:
-        """Raises OSError."""
+        """``start``: where in the source the archive begins. Raises OSError."""
         self.position = 0
         """In the linear stream: behind the group that was decoded last."""
         self.progress = 0
@@ -86,6 +87,7 @@ class Helper:
             "kind": kind,
             "files": files,
             "size": source.size,
+            "start": start,
             "password": password.decode("latin-1") if password is not None else None,
             "encoding": encoding,
             "max_window": limits.max_window,

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from rofuse_formats.archives.libarchive.decoding import REMEMBERED, Decoding
 from rofuse_formats.archives.libarchive.keeping import Keeper
+from rofuse_formats.archives.libarchive.magic import place_of
 from rofuse_formats.archives.libarchive.process import Helper
 from rofuse_formats.archives.libarchive.records import NAMES, NOT_HELD, STORED
 from rofuse_formats.checksum import crc32
@@ -101,11 +102,12 @@ class LibarchiveMembers:
         kind = NAMES.get(method)
         if kind is None:
             raise IndexDamagedError("the index names a format that is not known here")
-        scan = self._settings.scan
+        scan, place = self._settings.scan, place_of(self._stream.pread)
         return Helper(
             self._stream,
             kind,
             self._settings.limits,
+            start=place.start if place is not None else 0,
             password=scan.password,
             encoding=scan.encoding,
         )

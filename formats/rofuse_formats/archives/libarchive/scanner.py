@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rofuse_formats.archives.libarchive import protocol
+from rofuse_formats.archives.libarchive.magic import Place
 from rofuse_formats.archives.libarchive.process import DiedError, Helper, error_of
 from rofuse_formats.archives.libarchive.records import ENCRYPTED, NOT_HELD, NUMBERS, STORED
 from rofuse_formats.entry import Builder, ScanOptions, Time
@@ -39,14 +40,15 @@ _MOST_DATA = (1 << 62) - 1
 
 
 class Scanner:
-    def __init__(self, source: Source, kind: str, builder: Builder, options: ScanOptions) -> None:
-        self._source, self._kind, self._builder, self._options = source, kind, builder, options
+    def __init__(self, source: Source, place: Place, builder: Builder, options: ScanOptions) -> None:
+        self._source, self._builder, self._options = source, builder, options
+        self._kind, self._start = place
         self._owners: dict[tuple[int, int, str, str], int] = {}
         self._empty_links: dict[
             bytes, list[bytes]
         ] = {}  # names of what has no bytes yet, by the first of them
         self._count = self._encrypted = self._warnings = 0
-        self._method = NUMBERS[kind]
+        self._method = NUMBERS[place.kind]
         self._summary: dict[str, Any] = {}
 
     def run(self) -> None:
@@ -67,6 +69,7 @@ class Scanner:
                 self._source,
                 self._kind,
                 self._builder.limits,
+                start=self._start,
                 password=self._options.password,
                 encoding=self._options.encoding,
             )
@@ -160,14 +163,13 @@ class Scanner:
         if self._kind == "mtree" and row.size:
             flags, linear = flags | NOT_HELD, 0
         elif row.place >= 0 and not row.encrypted and (kind == stat.S_IFREG or row.checksum is not None):
+            place = self._start + row.place
             if row.checksum is not None and row.size:
-                word = self._builder.packed(
-                    row.place, row.size, row.checksum & 0xFFFFFFFF, self._method, STORED
-                )
+                word = self._builder.packed(place, row.size, row.checksum & 0xFFFFFFFF, self._method, STORED)
                 return row.size, word
-            if row.place + row.size > self._source.size:
-                self._builder.damaged("the archive ends before the data of its last member", row.place)
-            return row.size, row.place
+            if place + row.size > self._source.size:
+                self._builder.damaged("the archive ends before the data of its last member", place)
+            return row.size, place
         return row.size, self._builder.packed(linear, 0, 0, self._method, flags)
 
     def _owner(self, row: protocol.Row) -> int:

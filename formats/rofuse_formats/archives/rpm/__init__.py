@@ -3,20 +3,24 @@
 Strategy
 The payload's tree is the package's. The header, which lies before it, is read first (``header``, ``files``): it knows
 the names of owners, and of packages with files beyond 4 GiB everything, for their cpio archive says of each member only
-which file of the header it is (``payload``).
+which file of the header it is (``payload``). Capabilities of files stand nowhere else either (``capabilities``).
 
 Rules
 - It is a package only if a lead is followed by a header's magic.
 - What the payload says itself counts; the header is asked for what it lacks. A header whose list of files is damaged
   costs just that.
 - Files that the header lists and the payload does not hold (%ghost) are not shown.
+- What the header has digests of, they are checked by (``digests``): where all is verified, not where it is mounted.
 - As they are (``--raw``), the parts are ``lead``, ``signature``, ``header`` and ``payload.cpio`` with the ending of its
   compression, as the header names it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rofuse_formats.entry import Builder, Insides, ScanOptions
+from rofuse_formats.seals import Seals
 from rofuse_formats.source import Source
 
 _LEAD = b"\xed\xab\xee\xdb"
@@ -46,6 +50,12 @@ class RpmFormat:
         )  # a mount with a ready index starts without it
 
         Package(source, builder).describe_payload(insides)
+
+    def seals(self, source: Source, read: Callable[[bytes], bytes | None], /) -> Seals:
+        from rofuse_formats.archives.rpm import digests
+        from rofuse_formats.archives.rpm.package import headers
+
+        return digests.seals(*headers(source), source.size)
 
 
 FORMAT = RpmFormat()

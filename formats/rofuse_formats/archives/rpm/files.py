@@ -15,7 +15,9 @@ FILESIZES, LONGFILESIZES = 1028, 5008
 FILEMODES, FILERDEVS, FILEMTIMES = 1030, 1033, 1034
 FILEUSERNAME, FILEGROUPNAME, FILEDEVICES, FILEINODES = 1039, 1040, 1095, 1096
 FILEFLAGS = 1037
-_GHOST = 1 << 6  # listed, and not in the payload
+FILECAPS = 5010
+GHOST = 1 << 6
+"""Of FILEFLAGS: listed, and not in the payload."""
 
 _Column = TypeVar("_Column", bound="Sequence[int] | list[bytes]")
 
@@ -48,12 +50,12 @@ class Files:
         self._columns: dict[int, Sequence[int]] = {}
         self._texts: dict[int, list[bytes]] = {}
         try:
-            paths = _paths(header)
+            paths = paths_of(header)
             for tag in (LONGFILESIZES, FILESIZES, FILEMODES, FILERDEVS, FILEMTIMES):
                 self._columns[tag] = _whole(header.numbers, tag, len(paths))
             for tag in (FILEDEVICES, FILEINODES, FILEFLAGS):
                 self._columns[tag] = _whole(header.numbers, tag, len(paths))
-            for tag in (FILEUSERNAME, FILEGROUPNAME):
+            for tag in (FILEUSERNAME, FILEGROUPNAME, FILECAPS):
                 self._texts[tag] = _whole(header.texts, tag, len(paths))
             self.paths = paths
         except DamagedError as error:
@@ -62,8 +64,17 @@ class Files:
 
     def names(self, path: bytes) -> tuple[bytes, bytes]:
         """User and group of what the payload calls ``path``; nothing where the header does not know it."""
-        number = self._numbers.get(path.removeprefix(b".").lstrip(b"/"), -1)
+        number = self._number(path)
         return self._names(number) if number >= 0 else (b"", b"")
+
+    def capabilities(self, path: bytes) -> bytes:
+        """Those of what the payload calls ``path``, as text; nothing where it has none."""
+        number = self._number(path)
+        return self._texts[FILECAPS][number] if number >= 0 and self._texts[FILECAPS] else b""
+
+    def _number(self, path: bytes) -> int:
+        """-1 where the header does not know it."""
+        return self._numbers.get(path.removeprefix(b".").lstrip(b"/"), -1)
 
     def file(self, number: int) -> File | None:
         """All of the file of this number; None where there is none."""
@@ -98,7 +109,7 @@ class Files:
         if not self._columns[FILEINODES]:
             return found
         for number, mode in enumerate(modes):
-            if stat.S_ISREG(mode) and not (flags and flags[number] & _GHOST):
+            if stat.S_ISREG(mode) and not (flags and flags[number] & GHOST):
                 found.setdefault(self._inode(number), []).append(number)
         return found
 
@@ -107,7 +118,8 @@ class Files:
         return users[number] if users else b"", groups[number] if groups else b""
 
 
-def _paths(header: Header) -> list[bytes]:
+def paths_of(header: Header) -> list[bytes]:
+    """Of all files that a header lists. Raises DamagedError."""
     bases = header.texts(BASENAMES)
     if not bases:
         return header.texts(OLDFILENAMES)

@@ -22,6 +22,7 @@ _MOST_ENTRIES = 0xFFFF  # as rpm has it
 _LARGEST = 256 * MIB
 _MOST_ITEMS = 1 << 22  # of one tag: files of a package
 _NUMBERS = {2: "B", 3: "H", 4: "I", 5: "Q"}
+_BINARY = 7
 _TEXTS = frozenset((6, 8, 9))
 
 
@@ -71,6 +72,13 @@ class Header:
         if len(found) <= count:
             raise DamagedError(f"tag {tag} of the header has too few texts", self.start)
         return found[:count]
+
+    def binary(self, tag: int) -> bytes:
+        """The bytes of a tag of such, nothing where it is missing. Raises as ``numbers``."""
+        kind, at, count = self._entries.get(tag, (_BINARY, 0, 0))
+        if kind != _BINARY or count > _MOST_ITEMS:
+            raise DamagedError(f"tag {tag} of the header should be bytes", self.start)
+        return self._bytes(tag, at, count)
 
     def text(self, tag: int) -> bytes:
         """The first text of a tag, nothing where it is missing."""

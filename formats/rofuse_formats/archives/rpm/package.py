@@ -18,14 +18,18 @@ _ENDINGS = {b"gzip": b".gz", b"bzip2": b".bz2", b"xz": b".xz", b"lzma": b".lzma"
 _FORMATS = (b"cpio", b"drpm")
 
 
+def headers(source: Source) -> tuple[Header, Header]:
+    """That of the signatures, and the header. Raises DamagedError."""
+    signature = Header(source, _LEAD_SIZE, "signature header")
+    return signature, Header(source, signature.end + -signature.end % _ALIGNMENT, "header")
+
+
 class Package:
     """Raises DamagedError where its headers do not say where the payload is."""
 
     def __init__(self, source: Source, builder: Builder) -> None:
         self._source, self._builder = source, builder
-        self._signature = Header(source, _LEAD_SIZE, "signature header")
-        start = self._signature.end + -self._signature.end % _ALIGNMENT
-        self._header = Header(source, start, "header")
+        self._signature, self._header = headers(source)
         end = self._header.end
         self._payload = Part(b"payload" + self._ending(), end, source.size - end)
 

@@ -18,6 +18,7 @@ import os
 import stat
 from typing import NamedTuple
 
+from rofuse_formats.archives.rpm import capabilities
 from rofuse_formats.archives.rpm.files import Files
 from rofuse_formats.entry import Builder, Reader, ScanOptions
 from rofuse_formats.errors import DamagedError, LimitError
@@ -179,7 +180,18 @@ class _Scan:
         else:
             size = 0
         owner = self._owner(member.uid, member.gid, member.names)
-        self._builder.add(member.path, member.mode, owner, size, member.mtime, 0, data)
+        number = self._builder.add(member.path, member.mode, owner, size, member.mtime, 0, data)
+        text = self._files.capabilities(member.path) if kind == stat.S_IFREG else b""
+        if text:
+            self._empower(number, member.path, text)
+
+    def _empower(self, number: int, path: bytes, text: bytes) -> None:
+        value = capabilities.attribute(text)
+        if value:
+            self._builder.xattrs(number, [(capabilities.ATTRIBUTE, value)])
+        elif value is None:
+            name, said = (words.decode("utf-8", "backslashreplace")[:200] for words in (path, text))
+            self._builder.warn(f"{name!r} has capabilities that cannot be shown: {said!r}")
 
     def _wait(self, member: _Member) -> None:
         self._waiting_count += 1

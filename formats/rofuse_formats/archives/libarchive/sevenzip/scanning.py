@@ -18,21 +18,22 @@ from rofuse_formats.archives.libarchive.sevenzip.description import description
 from rofuse_formats.archives.libarchive.sevenzip.members import FILE, Members, Moments
 from rofuse_formats.archives.libarchive.sevenzip.streams import Folder
 from rofuse_formats.entry import Builder, Time
-from rofuse_formats.source import Source
+from rofuse_formats.source import Source, SourcePart
 from rofuse_formats.spool import LEAST
 
 _METHOD = NUMBERS["7zip"]
 _EPOCH, _A_SECOND = 116_444_736_000_000_000, 10_000_000  # 1970, from 1601 on
 
 
-def scan(source: Source, builder: Builder) -> bool:
-    """Whether the archive was described; if not, nothing was."""
-    found = description(source.pread, source.size, builder.limits.max_window)
+def scan(source: Source, start: int, builder: Builder) -> bool:
+    """Whether the archive was described that begins at ``start`` of the source; if not, nothing was."""
+    part = SourcePart(source, start, source.size - start)
+    found = description(part.pread, part.size, builder.limits.max_window)
     if found is None or len(found.modes) > builder.limits.max_entries:
         return False
     folders, members, modes = found
-    _describe(builder, members, modes, _files(folders, source.size))
-    together = (sum(folder.sizes) for folder in folders if not _is_stored(folder, source.size))
+    _describe(builder, members, modes, _files(folders, start, part.size))
+    together = (sum(folder.sizes) for folder in folders if not _is_stored(folder, part.size))
     builder.together(sum(size for size in together if size >= LEAST))
     return True
 
@@ -44,14 +45,14 @@ class _File(NamedTuple):
     linear: int
     """Where its bytes begin in the linear stream."""
     place: int
-    """Where they lie in the archive as they are; -1: they must be decoded."""
+    """Where they lie in the source as they are; -1: they must be decoded."""
     checksum: int | None
 
 
-def _files(folders: list[Folder], end: int) -> Iterator[_File]:
+def _files(folders: list[Folder], start: int, end: int) -> Iterator[_File]:
     linear = 0
     for folder in folders:
-        is_stored, place = _is_stored(folder, end), folder.place
+        is_stored, place = _is_stored(folder, end), start + folder.place
         for size, checksum in zip(folder.sizes, folder.checksums, strict=True):
             yield _File(size, linear, place if is_stored else -1, checksum)
             linear, place = linear + size, place + size
