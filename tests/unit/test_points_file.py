@@ -123,6 +123,6 @@ def test_it_is_listed_and_can_be_dropped(folder: Path) -> None:
     kept = Kept(folder)
     kept.keep(1, b"one")
     (found,) = cache.kept()
-    assert (found.kind, found.source) == ("points", os.path.realpath(folder / "archive"))
+    assert (found.kind, found.source) == ("index", os.path.realpath(folder / "archive"))
     assert cache.drop(found.path)
     assert cache.kept() == []
