@@ -107,9 +107,10 @@ def test_files_are_bounded_and_said(stand_in: Path) -> None:
         Decoded("grzip", HEAD + DATA)
 
 
-def test_silence_has_an_end(stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("body", ["while True: pass", "while True: os.write(2, b'.' * 99)"])
+def test_silence_has_an_end(body: str, stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "SILENCE", 1)
-    write(stand_in, "while True: pass")
+    write(stand_in, body)
     decoded = Decoded("grzip", HEAD + DATA)
     assert "grzip did nothing for 1 seconds" in decoded.damages[0]
 

@@ -5,7 +5,7 @@ A thread feeds the source to the program; who reads takes what comes out of it, 
 waits for a program that waits for him.
 
 Rules
-- A program that neither takes nor gives anything for ``SILENCE`` seconds is ended.
+- A program that neither takes nor gives anything for ``SILENCE`` seconds is ended, whatever it complains of.
 - What comes before an error is given out first. A program that checks what it decoded says so at its end: all of it is
   suspect then.
 - When the decoder goes, so does the program, and the thread after it.
@@ -20,6 +20,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 
@@ -112,13 +113,14 @@ class _Decoder:
     def read(self, most: int, /) -> bytes:
         if not self._close.alive:
             return b""
-        taken = -1
+        taken, since = self.position, time.monotonic()
         while True:
             ready = {descriptor for descriptor, _events in self._poll.poll(SILENCE * 1000)}
-            if not ready and self.position == taken:
+            if self.position != taken:
+                taken, since = self.position, time.monotonic()
+            elif self._output not in ready and time.monotonic() - since >= SILENCE:
                 self._close()
                 raise DamagedError(f"{self._program.name} did nothing for {SILENCE} seconds", taken)
-            taken = self.position
             if self._errors in ready:
                 text = os.read(self._errors, _MOST_COMPLAINT)
                 self._complaint = (self._complaint + text)[-_MOST_COMPLAINT:]
