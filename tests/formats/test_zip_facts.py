@@ -314,3 +314,11 @@ def test_slashes_that_differ_between_directory_and_header(there: bytes, here: by
     """As IZArc has them."""
     data = archive(Member(there, b"content" * 9, system=FAT, local=here))
     assert content(opened(data), b"a/b.txt") == b"content" * 9
+
+
+@pytest.mark.parametrize("raw", [b"%U00D6l.txt", b"\x99l.txt"])
+def test_a_unicode_path_counts_whatever_the_name_is(raw: bytes) -> None:
+    told = field(0x7075, struct.pack("<BI", 1, zlib.crc32(raw)) + "Öl.txt".encode())
+    stale = field(0x7075, struct.pack("<BI", 1, zlib.crc32(b"other")) + b"gone")
+    found = opened(archive(Member(raw, b"1", extra=told), Member(b"plain", b"2", extra=stale)))
+    assert paths(found) == ["Öl.txt".encode(), b"plain"]

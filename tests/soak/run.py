@@ -33,6 +33,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 if __package__ in (None, ""):  # run as a script
     sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -142,7 +143,14 @@ class Soak:
 
     def processes(self, number: int) -> tuple[list[int], list[int]]:
         """Supervisor and servers of a mount, and what these have started."""
-        facts = json.loads(self.command("status", "--json", self.mounts[number]))
+        return self.all_processes([self.mounts[number]])[self.mounts[number]]
+
+    def all_processes(self, mounts: list[Path]) -> dict[Path, tuple[list[int], list[int]]]:
+        lines = self.command("status", "--json", *mounts).splitlines()
+        return {Path(facts["mountpoint"]): self.of_facts(facts) for facts in map(json.loads, lines)}
+
+    @staticmethod
+    def of_facts(facts: dict[str, Any]) -> tuple[list[int], list[int]]:
         servers = [int(pid) for pid in facts["worker_pids"]]
         helpers = [child for server in servers for child in children(server)]
         return [int(facts["supervisor_pid"]), *servers], helpers
@@ -283,8 +291,9 @@ class Soak:
                     print(f"{source.name} {pid} thread {task.name}: {' '.join(where)}")
 
     def tell(self, when: str) -> None:
-        for number, source in enumerate(self.sources):
-            pids, helpers = self.processes(number)
+        found = self.all_processes(self.mounts)
+        for mount, source in zip(self.mounts, self.sources, strict=True):
+            pids, helpers = found[mount]
             rows = [(descriptors(pid), pss(pid)) for pid in pids]
             count, size = sum(row[0] for row in rows), sum(row[1] for row in rows)
             line = f"{when:>16}  {source.name:<10} {count:>4} descriptors {size / 1024:>7.1f} MiB"
@@ -293,9 +302,8 @@ class Soak:
 
     def leave(self) -> list[str]:
         """Unmounts everything; what is left all the same."""
-        pids = [pid for number in range(len(self.mounts)) for pid in self.processes(number)[0]]
-        for mount in self.mounts:
-            self.command("umount", "--wait", mount)
+        pids = [pid for found, _helpers in self.all_processes(self.mounts).values() for pid in found]
+        self.command("umount", "--wait", *self.mounts)
         end = time.monotonic() + 10
         while (left := [pid for pid in pids if os.path.exists(f"/proc/{pid}")]) and time.monotonic() < end:
             time.sleep(0.1)

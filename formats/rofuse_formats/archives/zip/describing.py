@@ -84,11 +84,11 @@ class Describer:
         """The member's name in UTF-8, with slashes."""
         name = entry.name
         letters = None
-        if entry.flags & records.UTF8 == 0 and not name.isascii():
+        if entry.flags & records.UTF8 == 0:
             told = unicode_path(facts.unicode, name)
-            if told is not None:
+            if told is not None:  # also of an ASCII name, which then spells the letters somehow
                 name = told
-            else:
+            elif not name.isascii():
                 letters = self._names.decoded(name)
         if entry.system in records.WINDOWS_LIKE:  # before encoding: 0x5c is half a letter in some code pages
             if letters is None and b"/" not in name:
