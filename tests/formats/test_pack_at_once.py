@@ -123,3 +123,18 @@ def test_how_much_there_is_becomes_known(tree: Path) -> None:
     assert total == sum(sizes) > 0
     origin.close()
     directory.close()
+
+
+def test_where_holes_are_is_told_by_the_bytes_alone(tmp_path: Path) -> None:
+    (tmp_path / "sparse").mkdir()
+    (tmp_path / "full").mkdir()
+    for size in 100, 2 * BLOCK, 3 * BLOCK + 5:
+        with (tmp_path / "sparse" / str(size)).open("wb") as file:
+            file.truncate(size)
+        (tmp_path / "full" / str(size)).write_bytes(bytes(size))
+        for folder in "sparse", "full":
+            os.utime(tmp_path / folder / str(size), (1, 1))
+    for folder in "sparse", "full":
+        os.utime(tmp_path / folder, (1, 1))
+    sparse, full = (packed_at_once(tmp_path / folder, tmp_path / "out")[0] for folder in ("sparse", "full"))
+    assert sparse == full == packed(tmp_path / "sparse", tmp_path / "two")[0].read_bytes()
