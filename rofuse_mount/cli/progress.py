@@ -28,14 +28,17 @@ class Progress:
         self._begun = time.monotonic()
         self._next = self._begun + _PATIENCE
         self._bar: Bar | None = None
+        self._total = 0  # that the bar is of
 
     def __call__(self, done: int, total: int) -> None:
         if not self._enabled or (now := time.monotonic()) < self._next:
             return
         self._next = now + _INTERVAL
-        if self._bar is None:
+        if self._bar is None or total != self._total:
             from rofuse_mount.cli.bar import Bar
 
+            self.hide()
+            self._total = total
             self._bar = Bar(self._title, total, self._begun)
         self._bar.update(done)
 

@@ -2,8 +2,10 @@
 
 Strategy
 Breadth first, as the image numbers its inodes: so what each was on disk is noted row by row while it is scanned
-(``table``). The entries of a directory are taken in the order of their names: a file system gives them in whatever
-order it keeps them, and what is made of a snapshot (a pack) shall be the same wherever the same tree lies.
+(``table``). Who takes the files themselves on the way (``found``) has them depth first, as trees are gone through, and
+directory by directory (``advance``): what has been found can be read before all is. The entries of a directory are
+taken in the order of their names: a file system gives them in whatever order it keeps them, and what is made of a
+snapshot (a pack) shall be the same wherever the same tree lies.
 
 Rules
 - Nothing here is fatal but the root, and the limits: what vanishes, changes or cannot be read while it is looked at is
@@ -22,11 +24,12 @@ import pwd
 import re
 import stat
 from collections import deque
-from collections.abc import Callable, Iterator
-from errno import ENODATA, ENOENT, ENXIO, ESTALE
+from collections.abc import Callable
+from errno import ENODATA, ENOENT, ESTALE
 from typing import Protocol
 
 from rofuse_formats.directory.attributes import Attributes
+from rofuse_formats.directory.holes import data_runs
 from rofuse_formats.directory.paths import ROOT, Folders, Place, open_below
 from rofuse_formats.directory.source import DirectorySource
 from rofuse_formats.directory.table import TableWriter
@@ -54,7 +57,9 @@ class Keeper(Protocol):
 
 
 class Scanner:
-    """One scan. ``tell`` is called with the number of entries so far. ``keeper``: of the files' bytes."""
+    """One scan. ``tell`` is called with the number of entries so far. ``keeper``: of the files' bytes. ``found``, where
+    there is one, is told of each regular file that has bytes: its record in the builder, the number of its directory,
+    its name there, and what it is; where it has holes is then not asked."""
 
     def __init__(
         self,
@@ -63,9 +68,11 @@ class Scanner:
         options: ScanOptions,
         tell: Callable[[int], None] = lambda count: None,
         keeper: Keeper | None = None,
+        found: Callable[[int, int, bytes, os.stat_result], None] | None = None,
     ) -> None:
         self.table = TableWriter()
         self._source, self._builder, self._tell, self._keeper = source, builder, tell, keeper
+        self._found = found
         self._hidden = source.hidden
         self._device = source.status.st_dev if options.one_file_system else None
         self._mountpoints = _mountpoints_below(os.fsencode(source.path))
@@ -73,7 +80,10 @@ class Scanner:
             Globs(os.fsencode(pattern) for pattern in options.exclude) if options.exclude else None
         )
         self._places: dict[int, Place] = {}
-        self._folders = Folders(source, self._places.__getitem__)
+        self.folders = Folders(source, self._places.__getitem__)
+        self._below: list[
+            tuple[int, bytes]
+        ] = []  # those of the directory that is being listed, when they come next
         self._queue: deque[tuple[int, bytes]] = deque()  # directories, and how the paths in them begin
         self._owners: dict[tuple[int, int], int] = {}
         self._first_names: dict[tuple[int, int], bytes] = {}  # of what has several
@@ -84,18 +94,32 @@ class Scanner:
 
     def run(self) -> bytes:
         """Scans all; returns the table. Raises SourceError, LimitError."""
-        status = os.fstat(self._source.fd)
-        self._directory(self._source.fd, b".", b".", status, mountpoint=False)
-        self._queue.append((ROOT, b""))
-        while self._queue:
-            node, prefix = self._queue.popleft()
-            self._list(node, prefix)
+        self.begin()
+        while self.advance():
             self._tell(len(self.table.modes))
         return self.table.finish()
 
+    def begin(self) -> None:
+        """The root itself."""
+        status = os.fstat(self._source.fd)
+        self._directory(self._source.fd, b".", b".", status, mountpoint=False)
+        self._queue.append((ROOT, b""))
+
+    def advance(self) -> bool:
+        """Lists one more directory, unless all are: then it is False. Raises as ``run``."""
+        if not self._queue:
+            return False
+        self._list(*self._queue.popleft())
+        if self._found is not None:
+            self._queue.extendleft(reversed(self._below))
+        else:
+            self._queue.extend(self._below)
+        self._below.clear()
+        return True
+
     def _list(self, node: int, prefix: bytes) -> None:
         try:
-            folder = self._folders.get(node)
+            folder = self.folders.get(node)
             names = _names(folder.fd)
         except OSError as error:
             if node == ROOT:
@@ -127,7 +151,7 @@ class Scanner:
         elif status.st_nlink > 1 and (first := self._first_names.get((status.st_dev, status.st_ino))):
             self._builder.hardlink(path, first)
         else:
-            self._inode(folder, name, path, status)
+            self._inode(folder, parent, name, path, status)
 
     # -- one inode -------------------------------------------------------------------------------------------
 
@@ -140,17 +164,17 @@ class Scanner:
         if added and not hidden and self._device in (None, status.st_dev):
             node = len(self.table.modes)
             self._places[node] = Place(parent, name, mountpoint)
-            self._queue.append((node, path + b"/"))
+            self._below.append((node, path + b"/"))
 
     def _directory(
         self, folder: int, name: bytes, path: bytes, status: os.stat_result, mountpoint: bool
     ) -> bool:
-        added = self._add(folder, name, path, status, 0, 0)
+        added = self._add(folder, name, path, status, 0, 0) >= 0
         if added:
             self.table.add(status.st_mode, self._address, status.st_ino, mountpoint)
         return added
 
-    def _inode(self, folder: int, name: bytes, path: bytes, status: os.stat_result) -> None:
+    def _inode(self, folder: int, parent: int, name: bytes, path: bytes, status: os.stat_result) -> None:
         kind, size, word = stat.S_IFMT(status.st_mode), 0, 0
         start = self._address
         if kind == stat.S_IFREG:
@@ -163,23 +187,26 @@ class Scanner:
             if start + size > layout.NOWHERE:
                 self._builder.skipped(path, "all files together are larger than can be addressed")
                 return
-            if status.st_blocks * _SECTOR < size:
+            if status.st_blocks * _SECTOR < size and self._found is None:
                 word = self._sparse(folder, name, path, start, size)
         elif kind == stat.S_IFLNK:
             target = os.readlink(name, dir_fd=folder)
             size, word = len(target), self._builder.text(target)
         elif kind in (stat.S_IFCHR, stat.S_IFBLK):
             word = status.st_rdev
-        if self._add(folder, name, path, status, size, word):
+        record = self._add(folder, name, path, status, size, word)
+        if record >= 0:
             self.table.add(status.st_mode, start, status.st_ino, path in self._mountpoints)
             self._address = start + (size if kind == stat.S_IFREG else 0)
             if status.st_nlink > 1:
                 self._first_names[status.st_dev, status.st_ino] = path
+            if self._found is not None and kind == stat.S_IFREG and size:
+                self._found(record, parent, name, status)
 
     def _add(
         self, folder: int, name: bytes, path: bytes, status: os.stat_result, size: int, word: int
-    ) -> bool:
-        """Tells the builder; whether it took it."""
+    ) -> int:
+        """Tells the builder; its record, -1 where it did not take it."""
         xattrs = self._attributes.of(folder, name, status.st_dev)
         owner = self._owners.get((status.st_uid, status.st_gid))
         if owner is None:
@@ -187,11 +214,11 @@ class Scanner:
         seconds, nanoseconds = divmod(status.st_mtime_ns, _NS)
         member = self._builder.add(path, status.st_mode, owner, size, seconds, nanoseconds, word)
         if member < 0:
-            return False
+            return -1
         self._builder.times(member, None, Time(*divmod(status.st_ctime_ns, _NS)))
         if xattrs:
             self._builder.xattrs(member, xattrs)
-        return True
+        return member
 
     def _owner(self, uid: int, gid: int) -> int:
         """Of a new one."""
@@ -216,7 +243,7 @@ class Scanner:
     def _runs_word(self, fd: int, first: int, start: int, size: int) -> int:
         """The data word of what lies in ``fd`` from ``first`` on, and has the address ``start``."""
         extents: list[Extent] = []
-        for begin, end in _runs(fd, first, first + size):
+        for begin, end in data_runs(fd, first, first + size):
             if len(extents) == _MOST_EXTENTS or self._extents + len(extents) >= _ALL_EXTENTS:
                 end = first + size
             extents.append(Extent(begin - first, end - begin, start + begin - first))
@@ -249,24 +276,6 @@ def _mountpoints_below(root: bytes) -> set[bytes]:
     except OSError:
         return set()
     return {path[len(below) :] for path in paths if path.startswith(below)} - {b""}
-
-
-def _runs(fd: int, position: int, stop: int) -> Iterator[tuple[int, int]]:
-    """Where a file has data, ascending: [begin, end), within [position, stop)."""
-    while position < stop:
-        try:
-            begin = os.lseek(fd, position, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == ENXIO:
-                return
-            yield position, stop  # a file system that does not know
-            return
-        if begin >= stop:
-            return
-        position = min(os.lseek(fd, begin, os.SEEK_HOLE), stop)
-        if position <= begin:  # it changes meanwhile
-            return
-        yield begin, position
 
 
 def _user(uid: int) -> bytes:

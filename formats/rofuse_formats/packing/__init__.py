@@ -6,7 +6,7 @@ names, then what lies below it. So who reads a directory reads the pack forward,
 too. Bytes are read where they lie (``contents``), a little ahead (``ahead``), cut into chunks, and what was there
 before is not stored again; chunks that follow each other share a block (``blocks``). Blocks are compressed by as many
 threads as there are cores and written in their order (``compressing``, ``output``); the image, which leads to them,
-comes last.
+comes last. A directory is scanned on the way (``at_once``), of an archive that is open all is known (``origin``).
 
 Rules
 - The same tree gives the same pack, byte for byte: no clock, no chance, no order in which threads finish, and no
@@ -18,6 +18,7 @@ Rules
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from itertools import groupby
 from operator import itemgetter
@@ -32,17 +33,23 @@ from rofuse_formats.archives.pack.superblock import (
     Superblock,
     checksum,
 )
+from rofuse_formats.entry import ScanOptions
 from rofuse_formats.packing.ahead import Ahead
+from rofuse_formats.packing.at_once import DirectoryOrigin
 from rofuse_formats.packing.blocks import Blocks
 from rofuse_formats.packing.compressing import Compressing, best_of
 from rofuse_formats.packing.contents import Contents
 from rofuse_formats.packing.dictionary import trained
 from rofuse_formats.packing.known import KnownByDigest, KnownByReading
+from rofuse_formats.packing.origin import ArchiveOrigin, Origin
 from rofuse_formats.packing.output import Output
 from rofuse_formats.packing.tree import TreeCopy
 
 if TYPE_CHECKING:
     from rofuse_formats.archive import Archive
+    from rofuse_formats.directory.source import DirectorySource
+    from rofuse_formats.report import Report
+    from rofuse_formats.settings import Settings
 
 Progress = Callable[[int, int], None]
 """Told (bytes of files done, bytes in all) now and then."""
@@ -59,6 +66,7 @@ __all__ = [
     "MOST_LEVEL",
     "Options",
     "write_pack",
+    "write_pack_of_directory",
 ]
 
 
@@ -92,29 +100,52 @@ def write_pack(archive: Archive, fd: int, options: Options, progress: Progress |
     """Writes a pack of all that ``archive`` holds to ``fd``, an empty file, and returns its superblock. Raises
     FormatError where something cannot be read (the message names it), ValueError for a pattern that is none,
     OSError."""
-    tree = TreeCopy(archive, options.exclude, options.latest)
-    contents = Contents(archive, options.block_size)
     dictionary = b""
     if options.dictionary:
         in_order = (node for node, _record, _size in TreeCopy(archive, options.exclude, None).files())
+        contents = Contents(archive, options.block_size)
         dictionary = trained(contents, archive.image, in_order, options.level)
+        contents.close()
+    origin = ArchiveOrigin(archive, options.exclude, options.latest, options.block_size)
+    return _write(origin, fd, options, dictionary, progress)
+
+
+def write_pack_of_directory(
+    source: DirectorySource,
+    settings: Settings,
+    fd: int,
+    options: Options,
+    progress: Progress | None = None,
+) -> tuple[Superblock, Report]:
+    """As ``write_pack``, of a directory as it is now; returns what was left out of it besides. It takes a snapshot of
+    the directory to make a dictionary: ``options`` must not ask for one. ``progress`` is told (files done, 0) as long
+    as nobody knows how much there is. Raises as ``write_pack``; SourceError, LimitError."""
+    if options.dictionary:
+        raise ValueError("no dictionary can be made of what is not known yet")
+    exclude = (*settings.scan.exclude, *map(os.fsdecode, options.exclude))
+    scan = ScanOptions(one_file_system=settings.scan.one_file_system, exclude=exclude)
+    origin = DirectoryOrigin(source, scan, settings.limits, options.latest, options.block_size)
+    return _write(origin, fd, options, b"", progress), origin.report
+
+
+def _write(
+    origin: Origin, fd: int, options: Options, dictionary: bytes, progress: Progress | None
+) -> Superblock:
     output = Output(fd, SIZE)
     compressing = Compressing(output.write, options.level, dictionary, options.jobs)
-    again = Contents(archive, options.block_size)  # beside the one that reads ahead
-    known = KnownByReading(again.read) if again.is_quick else KnownByDigest()
-    blocks = Blocks(options.block_size, compressing.submit, contents.sizes, known)
-    done = 0
-    with compressing, Ahead(_chunks(tree, contents), _weight) as chunks:
+    known = KnownByReading(origin.read) if origin.is_quick else KnownByDigest()
+    blocks = Blocks(options.block_size, compressing.submit, known)
+    done = files = 0
+    with compressing, Ahead(_chunks(origin), _weight, origin.scan_on) as chunks:
         for (node, record, size), of_file in groupby(chunks, itemgetter(0, 1, 2)):
-            tree.tell(record, size, blocks.place(node, map(itemgetter(3), of_file), size))
-            done += size
+            origin.tell(record, size, blocks.place(node, map(itemgetter(3), of_file), size))
+            done, files = done + size, files + 1
             if progress is not None:
-                progress(done, contents.total)
+                progress(*((done, origin.total) if origin.total else (files, 0)))
         blocks.finish()
         compressing.finish()
-    contents.close()
-    again.close()
-    sections = _write_sections(output, tree.image(), compressing, dictionary, options)
+    origin.close()
+    sections = _write_sections(output, origin.image(), compressing, dictionary, options)
     head = Superblock(
         options.block_size,
         len(compressing.stored),
@@ -128,12 +159,12 @@ def write_pack(archive: Archive, fd: int, options: Options, progress: Progress |
 
 
 _Chunk = tuple[int, int, int, bytes | None]
-"""A file's inode in its source, its record, its size, and one chunk of it."""
+"""A file's number in its origin, its record, its size, and one chunk of it."""
 
 
-def _chunks(tree: TreeCopy, contents: Contents) -> Iterator[_Chunk]:
-    for node, record, size in tree.files():
-        for chunk in contents.chunks(node):
+def _chunks(origin: Origin) -> Iterator[_Chunk]:
+    for node, record, size in origin.files():
+        for chunk in origin.chunks(node):
             yield node, record, size, chunk
 
 

@@ -6,28 +6,22 @@ filled or, where it does not fit there, into the next one: it never lies in two.
 share it with their neighbours, the whole blocks of a large one are alone, and what follows its end begins with its
 rest. A chunk that was there before (``known``) leads to the earlier one: with that, a file that is another's copy takes
 nothing, and one that is so in part takes the other part.
-
-Rules
-- A chunk is looked for only where another one of its size is known to be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from rofuse_formats.entry import Extent
 from rofuse_formats.packing.known import Known
 
 
 class Blocks:
-    """``submit`` takes a block that is full, in pieces. ``sizes``: how many chunks of each size there will be.
-    ``position``: bytes of the stream so far."""
+    """``submit`` takes a block that is full, in pieces. ``position``: bytes of the stream so far."""
 
-    def __init__(
-        self, block_size: int, submit: Callable[[list[bytes]], None], sizes: Mapping[int, int], known: Known
-    ) -> None:
+    def __init__(self, block_size: int, submit: Callable[[list[bytes]], None], known: Known) -> None:
         self.position = 0
-        self._block_size, self._submit, self._sizes = block_size, submit, sizes
+        self._block_size, self._submit = block_size, submit
         self._pieces: list[bytes] = []
         self._filled = 0
         self._known = known
@@ -57,14 +51,12 @@ class Blocks:
     def _chunk(self, data: bytes, node: int, logical: int) -> int:
         """Where in the stream it is."""
         size = len(data)
-        may_come_again = self._sizes.get(size, 0) > 1
-        if may_come_again and (known := self._known.find(data)) is not None:
+        if (known := self._known.find(data)) is not None:
             return known
         if self._filled + size > self._block_size:
             self.finish()
         offset = self.position
-        if may_come_again:
-            self._known.add(offset, node, logical)
+        self._known.add(offset, node, logical)
         self._pieces.append(data)
         self._filled += size
         self.position += size

@@ -1,8 +1,8 @@
 """The bytes of an archive's files, in chunks, to be touched.
 
 Rules
-- A chunk is ``block_size`` bytes of a file, fewer at its end. A whole one of zeros, or a shorter one of a page or more,
-  is a hole.
+- A chunk is ``block_size`` bytes of a file, fewer at its end. One of a page or more that has nothing but zeros is a
+  hole, whatever the archive calls one.
 - Bytes of a map are copied by the kernel, which tells of a file that was truncated where touching it would end this
   process.
 - An error names the file that it is about.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import stat
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterator
 from itertools import compress
 from typing import TYPE_CHECKING
@@ -27,13 +26,24 @@ from rofuse_formats.streams import StoredStream
 if TYPE_CHECKING:
     from rofuse_formats.archive import Archive
 
-_PAGE = 4096
+PAGE = 4096
 _SOME_ZEROS = bytes(64)
 
 
+class Zeros:
+    """Tells chunks of zeros, which are holes, of at most ``block_size`` bytes."""
+
+    def __init__(self, block_size: int) -> None:
+        self._zeros = bytes(block_size)
+
+    def are(self, data: bytes) -> bool:
+        size = len(data)
+        return size >= PAGE and data.startswith(_SOME_ZEROS) and data == self._zeros[:size]
+
+
 class Contents:
-    """``total``: bytes of all files; ``sizes``: how many chunks there are of each size; ``is_quick``: whether bytes can
-    be read again, in any order, without being decoded."""
+    """``total``: bytes of all files; ``is_quick``: whether bytes can be read again, in any order, without being
+    decoded."""
 
     def __init__(self, archive: Archive, block_size: int) -> None:
         self._archive, self._image, self._block_size = archive, archive.image, block_size
@@ -42,16 +52,13 @@ class Contents:
             and not archive.image.has_members
             and isinstance(archive.stream, StoredStream | DirectoryFiles)
         )
-        self._zeros = bytes(block_size)
+        self._is_zeros = Zeros(block_size).are
         self._copier = Copier()
         files = archive.files
         self._in_order = FilesInOrder(files) if files is not None and not files.follow else None
         image = archive.image
         regular = {mode: stat.S_ISREG(mode) for mode in set(image.mode)}
-        sizes = list(compress(image.size, map(regular.__getitem__, image.mode)))
-        self.total = sum(sizes)
-        self.sizes = Counter(size % block_size for size in sizes)
-        self.sizes[block_size] = sum(size // block_size for size in sizes)
+        self.total = sum(compress(image.size, map(regular.__getitem__, image.mode)))
 
     def chunks(self, node: int) -> Iterator[bytes | None]:
         """A file's chunks in their order; None for a hole. Raises FormatError, OSError."""
@@ -59,12 +66,11 @@ class Contents:
         holes = self._image.data[node - 1] >> layout.DATA_SHIFT == layout.DATA_PIECES
         for offset in range(0, size, step):
             length = min(step, size - offset)
-            if holes and self._is_hole(node, offset, length):
+            if holes and length >= PAGE and self._is_hole(node, offset, length):
                 yield None
                 continue
             data = self.read(node, offset, length)
-            is_zeros = length >= _PAGE and data.startswith(_SOME_ZEROS) and data == self._zeros[:length]
-            yield None if is_zeros else data
+            yield None if self._is_zeros(data) else data
 
     def read(self, node: int, offset: int, size: int) -> bytes:
         """Bytes [offset, offset+size) of a file, which has so many. Raises FormatError, OSError."""

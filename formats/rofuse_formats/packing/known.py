@@ -6,6 +6,7 @@ read can be read again at once, a quick checksum says what a chunk may be equal 
 Where reading again takes decoding, SHA-256 decides.
 
 Rules
+- Every chunk is looked for, and all are remembered alike: it makes no difference what is known of the tree beforehand.
 - Only what is equal byte for byte counts as known, whatever an archive was made to look like. Where two chunks have one
   checksum and differ, the later one is not remembered.
 - ``REMEMBERED`` chunks are; those after them are stored as if they were new.
@@ -55,12 +56,15 @@ class KnownByReading:
         self._read = read
         self._row: dict[int, int] = {}  # by checksum
         self._positions, self._nodes, self._offsets = array("Q"), array("Q"), array("Q")
-        self._checksum = 0
+        self._sizes = array("I")
+        self._checksum = self._size = 0
 
     def find(self, data: bytes, /) -> int | None:
-        self._checksum = checksum(data)
+        self._checksum, self._size = checksum(data), len(data)
         row = self._row.get(self._checksum)
-        if row is None or self._read(self._nodes[row], self._offsets[row], len(data)) != data:
+        if row is None or self._sizes[row] != self._size:
+            return None
+        if self._read(self._nodes[row], self._offsets[row], self._size) != data:
             return None
         return self._positions[row]
 
@@ -70,3 +74,4 @@ class KnownByReading:
             self._positions.append(position)
             self._nodes.append(node)
             self._offsets.append(offset)
+            self._sizes.append(self._size)

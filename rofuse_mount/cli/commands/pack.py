@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NoReturn
 
 import click
 
-from rofuse_formats import Archive
+from rofuse_formats import Archive, Settings
+from rofuse_formats.archives.pack.superblock import Superblock
+from rofuse_formats.directory.source import DirectorySource
 from rofuse_formats.errors import FormatError
 from rofuse_formats.packing import (
     BLOCK_SIZE,
@@ -22,16 +25,18 @@ from rofuse_formats.packing import (
     MOST_LEVEL,
     Options,
     write_pack,
+    write_pack_of_directory,
 )
 from rofuse_formats.packing.comparing import compare
 from rofuse_formats.packing.unnamed import UnnamedFile
-from rofuse_mount.cli import outcome
+from rofuse_mount.cli import outcome, parameters
 from rofuse_mount.cli.declaring import Command, option
-from rofuse_mount.cli.opening import open_to_read
+from rofuse_mount.cli.opening import STANDARD_INPUT, open_to_read
 from rofuse_mount.cli.parameters import Size, source_options
 from rofuse_mount.cli.progress import Progress
 from rofuse_mount.cli.sizes import readable
 
+_GARBAGE = 200_000  # objects
 _EPOCH = "SOURCE_DATE_EPOCH"  # reproducible-builds.org/specs/source-date-epoch
 
 
@@ -67,14 +72,11 @@ def COMMAND(source: str, out: str, **options: Any) -> None:
     if os.path.isdir(out) or (os.path.lexists(out) and not options["force"]):
         hint = "is a directory" if os.path.isdir(out) else "is there already; replace it with --force"
         raise outcome.Failure(f"{outcome.show(out)}: {hint}")
-    opened = open_to_read(source, options)
-    opened.tell(source, options)
-    signal.signal(signal.SIGTERM, _interrupted)
-    sys.setswitchinterval(0.0005)  # a thread that has compressed its block should not wait 5 ms to say so
-    try:
-        size = _pack(source, out, opened.archive, how, options)
-    finally:
-        opened.close()
+    settings = parameters.settings(options)
+    if _is_scanned_on_the_way(source, how, settings):
+        size = _pack_directory(source, out, how, settings, options)
+    else:
+        size = _pack_archive(source, out, how, options)
     if not options["quiet"]:
         click.echo(f"{outcome.show(out)}: {readable(size)}")
 
@@ -96,15 +98,76 @@ def _options(options: dict[str, Any]) -> Options:
     )
 
 
-def _pack(source: str, out: str, archive: Archive, how: Options, options: dict[str, Any]) -> int:
+def _is_scanned_on_the_way(source: str, how: Options, settings: Settings) -> bool:
+    """Whether it is a directory, to be packed as it is now."""
+    another = settings.saved or settings.freeze or settings.follow or how.dictionary
+    return not another and source != STANDARD_INPUT and os.path.isdir(source)
+
+
+def _pack_archive(source: str, out: str, how: Options, options: dict[str, Any]) -> int:
     """Returns the size of the pack. Raises Failure."""
+    opened = open_to_read(source, options)
+    try:
+        opened.tell(source, options)
+        archive = opened.archive
+        return _pack(
+            source,
+            out,
+            lambda fd, tell: write_pack(archive, fd, how, tell),
+            lambda: nullcontext(archive),
+            options,
+        )
+    finally:
+        opened.close()
+
+
+def _pack_directory(source: str, out: str, how: Options, settings: Settings, options: dict[str, Any]) -> int:
+    """Returns the size of the pack. Raises Failure."""
+    gc.freeze()  # as where archives are scanned: a scan makes many objects, and hardly ever a circle of them
+    gc.set_threshold(_GARBAGE)
+
+    def write(fd: int, tell: Progress) -> Superblock:
+        directory = DirectorySource(source)
+        try:
+            head, report = write_pack_of_directory(directory, settings, fd, how, tell)
+        finally:
+            directory.close()
+        if not options["quiet"]:
+            tell.hide()
+            for line in report.lines():
+                outcome.say(f"{outcome.show(source)}: {line}")
+        return head
+
+    return _pack(source, out, write, lambda: _opened(source, options), options)
+
+
+@contextmanager
+def _opened(source: str, options: dict[str, Any]) -> Iterator[Archive]:
+    opened = open_to_read(source, options)
+    try:
+        yield opened.archive
+    finally:
+        opened.close()
+
+
+def _pack(
+    source: str,
+    out: str,
+    write: Callable[[int, Progress], Superblock],
+    again: Callable[[], AbstractContextManager[Archive]],
+    options: dict[str, Any],
+) -> int:
+    """Returns the size of the pack. ``write`` writes it to a descriptor; ``again`` opens what it is compared with.
+    Raises Failure."""
+    signal.signal(signal.SIGTERM, _interrupted)
+    sys.setswitchinterval(0.0005)  # a thread that has compressed its block should not wait 5 ms to say so
     file = None
     try:
         file = UnnamedFile(os.fsencode(out))
         with _progress("packing", out, options) as tell:
-            total = write_pack(archive, file.fd, how, tell).total
+            total = write(file.fd, tell).total
         if options["verify"]:
-            with _progress("comparing", out, options) as tell:
+            with again() as archive, _progress("comparing", out, options) as tell:
                 compare(archive, file.path, tell)
         file.take_name()
     except FormatError as error:
