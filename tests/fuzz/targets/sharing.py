@@ -48,6 +48,8 @@ class _Coordinator:
     def __init__(self) -> None:
         self.path = f"\0rofuse-fuzz-{os.getpid()}"
         self.messages: queue.SimpleQueue[tuple[bytes, list[int]]] = queue.SimpleQueue()
+        self.served: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        """Filled when a connection is closed: then no descriptor of it is left."""
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._listener.bind(self.path)
         self._listener.listen()
@@ -60,6 +62,7 @@ class _Coordinator:
             with connection:
                 if message:
                     socket.send_fds(connection, [message], descriptors)
+            self.served.put(True)
 
 
 @cache
@@ -105,6 +108,7 @@ def _connect(message: bytes, count: int) -> None:
     except OSError:
         assert count != 1 or not message.startswith(_GREETING)
     finally:
+        _coordinator().served.get()
         os.close(null)
 
 
