@@ -84,6 +84,7 @@ class Registration:
             os.rename(new, path)
         except BaseException:
             os.close(fd)
+            os.unlink(new)
             raise
         return fd
 

@@ -50,6 +50,7 @@ class Contents:
         self.image = archive.image
         self.cache = BlockCache()
         self._limits, self._stored_bytes = settings.limits, archive.source.size
+        self._is_together = archive.report.together > 0
         self.files: DirectoryFiles | None = None
         self.base, self.stream = self._open_streams(archive, index, settings)
         self._members: Members | None = None
@@ -165,6 +166,8 @@ class Contents:
 
     def _check_ratio(self, member: PackedMember, size: int) -> None:
         """Of what is compressed together it is not known how much is whose: it is held against all of the archive."""
+        if not member.packed and not self._is_together:
+            return  # it is not here at all
         stored = member.packed or self._stored_bytes
         if size > self._limits.most_of(stored):
             raise self._limits.too_much(stored)

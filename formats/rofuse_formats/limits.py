@@ -50,7 +50,7 @@ class Limits:
         max_target: int = TARGET_MAX,
         max_xattrs: int = 1 << 16,
         max_index: int = 4096 * MIB,
-        max_ratio: int = 100_000,
+        max_ratio: int = 2_000_000,
         max_memory: int | None = None,
         may_fork: bool = False,
         programs: bool = True,

@@ -7,7 +7,7 @@ and then whether the process that asked is still there. A thread says for which 
 take long asks whether that is of any use (``check``).
 
 Rules
-- Nothing is given up but on evidence: the process was there when the decoding began, and is not there any more.
+- Nothing is given up but on evidence. Who says for whom a thread reads knows that the number is that process's here.
 - A signal that its receiver survives gives nothing up: programs do not expect a file's read to be interrupted.
 - Asking costs nothing where it was done less than ``PERIOD`` ago, or nobody is named.
 """
@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EINTR
 from time import monotonic
+from typing import NoReturn
 
 PERIOD = 0.2  # seconds
 
@@ -40,25 +41,29 @@ def reading_for(pid: int) -> None:
 
 
 def is_in_vain() -> bool:
-    """Whether the process this thread reads for has come to its end."""
+    """Whether the process this thread reads for has come to its end; once it has, ever after."""
     reader = _reader
     if not reader.pid:
         return False
     now = monotonic()
     if now < reader.due:
         return False
-    is_first, reader.due = not reader.due, now + PERIOD
-    if _lives(reader.pid):
-        return False
-    if is_first:  # it cannot be seen from here
-        reader.pid = 0
-    return not is_first
+    is_first = not reader.due
+    if not _exists(reader.pid) or (not is_first and _is_dying(reader.pid)):
+        return True
+    reader.due = now + PERIOD
+    return False
 
 
 def check() -> None:
     """Raises InterruptedError where going on is in vain."""
     if is_in_vain():
-        raise InterruptedError(EINTR, "whoever asked for it has ended")
+        give_up()
+
+
+def give_up() -> NoReturn:
+    """Raises InterruptedError."""
+    raise InterruptedError(EINTR, "whoever asked for it has ended")
 
 
 @contextmanager
@@ -73,22 +78,26 @@ def held(lock: threading.Lock | threading.Semaphore) -> Iterator[None]:
         lock.release()
 
 
-def _lives(pid: int) -> bool:
-    """Not where it is being killed: it may wait for the very reply that is given up. Nor is a zombie alive."""
+def _exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except OSError:  # another user's
-        pass
+        return True
+    return True
+
+
+def _is_dying(pid: int) -> bool:
+    """It may wait for the very reply that is given up. A zombie waits for nothing."""
     try:
         with open(f"/proc/{pid}/status", "rb") as file:
             status = file.read(1 << 14)
     except OSError:
-        return True
+        return False
     _, _, state = status.partition(b"\nState:\t")
     pending = _signals(status, b"\nSigPnd:\t") | _signals(status, b"\nShdPnd:\t")
-    return not pending & _KILL and state[:1] not in (b"Z", b"X")
+    return bool(pending & _KILL) or state[:1] in (b"Z", b"X")
 
 
 _KILL = (

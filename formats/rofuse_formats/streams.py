@@ -227,11 +227,7 @@ class DecodedStream:
             if data is None:
                 with patience.held(self._running):
                     cursor = self._take(position, point) or self._stream.cursor(point)
-                    try:
-                        data = self._run(cursor, position)
-                    except InterruptedError:  # it is where it is
-                        self._rest(cursor)
-                        raise
+                    data = self._run(cursor, position)
                     self._rest(cursor)
             return data
 
@@ -247,7 +243,9 @@ class DecodedStream:
         start = cursor.position + -cursor.position % BLOCK
         cursor.skip(start - cursor.position)
         while True:
-            patience.check()
+            if patience.is_in_vain():
+                self._rest(cursor)  # here it can go on; one that was interrupted from below cannot
+                patience.give_up()
             expected = min(BLOCK, self.size - start)
             data = cursor.read(expected)
             if len(data) != expected:

@@ -171,7 +171,7 @@ def source_options(function: _Function) -> _Function:
                 type=click.IntRange(1, 1 << 60),
                 default=limits.max_ratio,
                 metavar="N",
-                help="Times its compressed bytes that more than 1 GiB may be [100000].",
+                help="Times its compressed bytes that more than 1 GiB may be [2000000].",
             ),
             option(
                 "--max-memory",

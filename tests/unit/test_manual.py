@@ -86,7 +86,7 @@ def test_what_an_archive_can_cost_is_what_the_code_allows() -> None:
         (limits.max_depth, "a depth of 2,048"),
         (limits.max_xattrs, "attributes of 64 KiB"),
         (limits.max_index // MIB, "than 4,096 MiB"),
-        (limits.max_ratio, "than 100,000 times"),
+        (limits.max_ratio, "than 2,000,000 times"),
         (limits.max_window // MIB, "window of 128 MiB"),
         (limits.max_name, "names of 255 bytes"),
         (limits.max_target, "target of 4,095 bytes"),

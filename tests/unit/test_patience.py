@@ -40,12 +40,24 @@ def test_it_is_given_up_when_the_reader_has_ended() -> None:
         patience.check()
 
 
-def test_who_was_never_seen_proves_nothing() -> None:
+def test_who_has_ended_before_is_not_read_for_and_stays_gone() -> None:
     with sleeper() as process:
         process.kill()
     patience.reading_for(process.pid)
-    patience.check()
-    patience.check()
+    for _ in range(3):
+        with pytest.raises(InterruptedError):
+            patience.check()
+
+
+def test_what_was_found_out_is_known_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "PERIOD", 0.05)
+    with sleeper() as process:
+        patience.reading_for(process.pid)
+        assert not patience.is_in_vain()
+        process.kill()
+    while not patience.is_in_vain():
+        pass
+    assert patience.is_in_vain()
 
 
 def test_a_zombie_counts_as_gone() -> None:

@@ -15,10 +15,15 @@ Rules
 from __future__ import annotations
 
 import os
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from rofuse_formats.limits import Limits
+from rofuse_formats.source import Source
 from rofuse_formats.units import Kind
 from rofuse_formats.units.codec import UnitCodec
+
+if TYPE_CHECKING:
+    from rofuse_formats.units.cursor import Stream
 
 
 class Program(NamedTuple):
@@ -55,3 +60,10 @@ class ProgramCodec(UnitCodec):
         from rofuse_formats.programs.decoding import ProgramKind
 
         return ProgramKind(self.program)
+
+    def open(self, source: Source, index: bytes | bytearray | memoryview, limits: Limits) -> Stream:
+        from rofuse_formats.programs.decoding import MEMORY
+
+        stream = super().open(source, index, limits)
+        stream.cursor_bytes = MEMORY  # of the process behind it, which it holds as long as it rests
+        return stream

@@ -51,6 +51,8 @@ def main(control: int, memory: int, files: int, command: list[str]) -> NoReturn:
             os._exit(code if code >= 0 else OF_SIGNAL - code)
         for descriptor, _events in poll.poll():
             if descriptor == control:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)  # or who reaps nothing, as PID 1 of a container, has a zombie
                 os.killpg(0, signal.SIGKILL)
             os.read(ours, 64)
 

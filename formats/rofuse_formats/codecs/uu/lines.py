@@ -142,12 +142,8 @@ def _end(source: Source, position: int, is_base64: bool, findings: Findings) -> 
     found = (_AFTER_BASE64 if is_base64 else _AFTER_ZERO).match(data)
     after = position + (found.end() if found is not None else 0)
     if found is None or (not is_base64 and b"end" not in found[0]):
-        if after >= source.size:
-            findings.damaged(
-                TruncatedError(f"uuencoded data ends without its end mark, at offset {after}", after)
-            )
-            return
-        findings.warnings.append(f"uuencoded data ends without its end mark, at offset {after}")
+        what = f"uuencoded data ends without its end mark, at offset {after}"
+        findings.damaged((TruncatedError if after >= source.size else DamagedError)(what, after))
     if data[after - position :].strip() or position + len(data) < source.size:
         left = source.size - after
         findings.warnings.append(f"{left} bytes behind the end of the uuencoded data (offset {after})")
