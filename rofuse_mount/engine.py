@@ -45,6 +45,7 @@ from typing import Protocol
 
 from rofuse_mount import negotiation, wire
 from rofuse_mount.filesystem import Filesystem
+from rofuse_mount.memory import lacks_memory
 from rofuse_mount.operations import OPERATIONS, SILENT, Operation, too_early, unknown
 from rofuse_mount.records import Buffer, Config, Context, MountOptions
 from rofuse_mount.wire import Opcode
@@ -84,16 +85,6 @@ class Backing(Protocol):
     def release(self, ino: int) -> None:
         """Takes one opening back; nothing where it was none of these. Raises nothing."""
         ...
-
-
-def lacks_memory(error: BaseException) -> bool:
-    """Whether there was no room for an object, for a module that is imported when it is first needed, or for the stack
-    of a thread."""
-    words = {ImportError: ("failed to map segment", "annot allocate memory"), RuntimeError: ("new thread",)}
-    told = str(error)
-    return isinstance(error, MemoryError) or any(
-        isinstance(error, kind) and any(word in told for word in known) for kind, known in words.items()
-    )
 
 
 class Engine:

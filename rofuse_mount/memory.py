@@ -8,6 +8,8 @@ than decoding it. So there is one heap for all, and it keeps what it has.
 
 from __future__ import annotations
 
+from errno import ENOMEM
+
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _LARGEST = 32 << 20  # bytes; what glibc takes for a threshold of mapping, at most
 _KEPT = 64 << 20
@@ -34,3 +36,19 @@ def bound_memory(most: int) -> None:
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
     soft = data + most if hard == resource.RLIM_INFINITY else min(data + most, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether there was no room for an object, for a process, for a module that is imported when it is first needed, or
+    for the stack of a thread. Some C code that finds none returns without a word: the interpreter complains."""
+    if isinstance(error, OSError):
+        return error.errno == ENOMEM
+    words = {
+        ImportError: ("failed to map segment", "annot allocate memory"),
+        RuntimeError: ("new thread",),
+        SystemError: ("without exception set", "without setting an exception"),  # of C code that found none
+    }
+    told = str(error)
+    return isinstance(error, MemoryError) or any(
+        isinstance(error, kind) and any(word in told for word in known) for kind, known in words.items()
+    )

@@ -27,8 +27,9 @@ from rofuse_mount.attaching import attach
 from rofuse_mount.backings import Backings
 from rofuse_mount.counters import OPCODE_MASK, SCALE_BITS, WIDTH_BITS
 from rofuse_mount.device import Device, buffer_size, readable
-from rofuse_mount.engine import Engine, lacks_memory
+from rofuse_mount.engine import Engine
 from rofuse_mount.filesystem import Filesystem
+from rofuse_mount.memory import lacks_memory
 from rofuse_mount.mounting.ending import Ending
 from rofuse_mount.records import Buffer, MountOptions
 from rofuse_mount.spinning import Spinner, is_worth_it

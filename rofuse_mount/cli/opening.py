@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from errno import ENOMEM
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rofuse_formats import Archive, Settings, cache, errors, parts
@@ -296,7 +295,7 @@ def _index_and_exit(
     from rofuse_formats.indexing import write_index
     from rofuse_formats.spool_file import SpoolFile
     from rofuse_mount.cli.progress import Progress
-    from rofuse_mount.memory import bound_memory, keep_one_heap
+    from rofuse_mount.memory import bound_memory, keep_one_heap, lacks_memory
 
     status = 0
     progress = Progress("indexing", os.fsdecode(source.name), draw)
@@ -314,7 +313,7 @@ def _index_and_exit(
         status = outcome.INTERRUPTED
     except BaseException as error:
         status = 1
-        if _lacks_memory(error):
+        if lacks_memory(error):
             error = errors.LimitError(_of_memory(settings.limits.max_memory))
         if isinstance(error, errors.FormatError | OSError):
             os_error = [error.errno, error.strerror] if isinstance(error, OSError) else None
@@ -333,13 +332,6 @@ def _public_name(error: BaseException) -> str:
     return next(
         (kind.__name__ for kind in type(error).__mro__ if hasattr(errors, kind.__name__)), "FormatError"
     )
-
-
-def _lacks_memory(error: BaseException) -> bool:
-    """Whether there was no room for an object, for a process, or for the stack of a thread."""
-    if isinstance(error, OSError):
-        return error.errno == ENOMEM
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "new thread" in str(error))
 
 
 def _of_memory(most: int | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import resource
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from rofuse_mount.memory import lacks_memory
 from tests.mount.command import Rofuse, failed, rofuse
 from tests.mount.probes import ask
 
@@ -65,6 +67,19 @@ def test_memory_of_indexing(rofuse: Rofuse) -> None:
         said = failed(rofuse("ls", "--max-memory", most, archive), 1)
         assert f"more than {most[:-1]} MiB of memory; --max-memory raises the limit" in said
     assert rofuse("ls", "--max-memory", "128M", archive).returncode == 0
+
+
+def test_how_a_lack_of_memory_is_told() -> None:
+    for error in (
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("can't start new thread"),
+        SystemError("error return without exception set"),
+        SystemError("<built-in function x> returned NULL without setting an exception"),
+    ):
+        assert lacks_memory(error)
+    for other in (SystemError("bad argument"), RuntimeError(), OSError(errno.EIO, "")):
+        assert not lacks_memory(other)
 
 
 def test_memory_of_a_server(rofuse: Rofuse, mountpoint: Path) -> None:
