@@ -20,9 +20,10 @@ import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from rofuse_mount import counters, mounting
+from rofuse_mount.answering import Handle, logged
 from rofuse_mount.attaching import attach
 from rofuse_mount.backings import Backings
 from rofuse_mount.counters import OPCODE_MASK, SCALE_BITS, WIDTH_BITS
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
     from rofuse_mount.supervisor.post import Post
 
-Handle: TypeAlias = Callable[[memoryview], Sequence[Buffer] | None]
 
 _THREADS = 4
 _ENDED, _OVER, _ORPHANED, _READY = 0, 253, 254, 255  # events; a number between them is a signal's
@@ -88,7 +88,10 @@ class Server:
         self._end = ending
         max_write = options.max_write if engine.config is None else max(options.max_write, _RESUMED_MAX_WRITE)
         self._buffer_size = buffer_size(max_write)
-        self._handle: Handle = self._logging_handle() if options.debug else engine.handle
+        self._handle: Handle = engine.handle
+        if options.debug:
+            describe = engine.describe_json if options.debug == "json" else engine.describe
+            self._handle = logged(engine.handle, describe, _log("rofuse_mount.wire").debug)
         self._tables: list[counters.Table] = []
         self._refusals: set[int] = set()
         self._spinner = Spinner()
@@ -357,18 +360,6 @@ class Server:
                 request[_OPCODE_AT],
                 os.strerror(errno),
             )
-
-    def _logging_handle(self) -> Handle:
-        """Answers, and writes a line for each request to the logger ``rofuse_mount.wire``."""
-        engine, log = self.engine, _log("rofuse_mount.wire").debug
-        describe = engine.describe_json if self.options.debug == "json" else engine.describe
-
-        def handle(request: memoryview) -> Sequence[Buffer] | None:
-            reply = engine.handle(request)
-            log("%s", describe(request, reply))
-            return reply
-
-        return handle
 
 
 def mount(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rofuse_formats import cache, parts
 from rofuse_formats.carrying import carried_index, carrier
 from rofuse_formats.directory.source import DirectorySource
+from rofuse_formats.effort import Effort
 from rofuse_formats.errors import DamagedError, IndexDamagedError, LimitError, SourceError
 from rofuse_formats.image.reader import Image
 from rofuse_formats.index import Index
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
     from rofuse_formats.names import Entry, Path
     from rofuse_formats.spool import Spool
     from rofuse_formats.streams import BlockCache, Stream
-
-BLINK, BLINK_OF_WORK = 0.25, 0.1
-"""Seconds, and of them those of a processor, which a busy machine makes no longer: what is indexed in less is not worth
-a file."""
 
 
 class Archive:
@@ -214,25 +210,6 @@ class Archive:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-
-class Effort:
-    """What indexing takes, from now on, of time and of the processors; those of processes that are over included."""
-
-    def __init__(self) -> None:
-        self._started, self._worked = time.monotonic(), _processor_seconds()
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self._started
-
-    @property
-    def is_a_blink(self) -> bool:
-        return self.seconds <= BLINK and _processor_seconds() - self._worked <= BLINK_OF_WORK
-
-
-def _processor_seconds() -> float:
-    return sum(os.times()[:4])
 
 
 class Found:

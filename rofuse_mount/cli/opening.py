@@ -18,10 +18,11 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rofuse_formats import Archive, Settings, cache, errors, parts
-from rofuse_formats.archive import Effort, Found, find_index, frozen, keep_index, open_spool, points_place
+from rofuse_formats.archive import Found, find_index, frozen, keep_index, open_spool, points_place
 from rofuse_formats.carrying import carried_index, carrier
 from rofuse_formats.codecs import faster_library
 from rofuse_formats.directory.source import DirectorySource
+from rofuse_formats.effort import Effort
 from rofuse_formats.index import Index
 from rofuse_formats.limits import MIB, three_quarters_of_memory
 from rofuse_formats.source import FileSource, StoredSource

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import io
 import json
 import os
 import shutil
@@ -29,7 +30,7 @@ import tempfile
 import tomllib
 from collections import Counter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 if __package__ in (None, ""):  # run as a script
     sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -55,7 +56,7 @@ class Outcome(NamedTuple):
 
 
 def main() -> int:
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a TextIOWrapper
+    cast(io.TextIOWrapper, sys.stdout).reconfigure(errors="backslashreplace")
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--report", type=Path, help="where the table of all that differs is written")
     parser.add_argument("directories", nargs="+", type=Path, metavar="DIRECTORY")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
+from typing import Any
 from zlib import adler32, crc32
 
 from rofuse_formats.codecs.lzop.blocks import MAGIC
@@ -47,6 +48,6 @@ def block(data: bytes, flags: int, *, size: int | None = None, stored: bytes | N
     return lengths + b"".join(struct.pack(">I", one) for one in sums) + stored
 
 
-def file(*pieces: bytes, flags: int = ADLER, **said: object) -> bytes:
-    made = header(flags, **said)  # type: ignore[arg-type]  # as they are
+def file(*pieces: bytes, flags: int = ADLER, **said: Any) -> bytes:
+    made = header(flags, **said)
     return made + b"".join(block(piece, flags) for piece in pieces) + bytes(4)

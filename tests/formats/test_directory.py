@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,8 +44,8 @@ def tree(tmp_path: Path) -> Path:
     return root
 
 
-def opened(root: Path, **options: object) -> Archive:
-    return rofuse_formats.open(root, Settings(ScanOptions(**options)))  # type: ignore[arg-type]  # by name, any of them
+def opened(root: Path, **options: Any) -> Archive:
+    return rofuse_formats.open(root, Settings(ScanOptions(**options)))
 
 
 def names(archive: Archive) -> list[str]:

@@ -214,7 +214,7 @@ def test_a_member_that_cannot_be_read_is_named(folder: Path) -> None:
 
 def test_no_index_is_kept(folder: Path, pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-    monkeypatch.setattr("rofuse_formats.archive.BLINK", 0)
+    monkeypatch.setattr("rofuse_formats.effort.BLINK", 0)
     assert rofuse_formats.open(pack).index_path is None
     assert cache.kept() == []
 

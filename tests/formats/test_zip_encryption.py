@@ -148,7 +148,7 @@ def test_a_wrong_password_where_there_are_links(way: str, files: bool, tmp_path:
 def always_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Where indexes are kept, however fast they were made."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("rofuse_formats.archive.BLINK", -1)
+    monkeypatch.setattr("rofuse_formats.effort.BLINK", -1)
     return tmp_path / "cache"
 
 
