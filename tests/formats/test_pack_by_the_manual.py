@@ -26,7 +26,7 @@ q, atime_ns 7 I, ctime_ns 7 I, btime_ns 7 I, time_node 7 I, time_has 7 H
 def sections(data: bytes) -> list[bytes]:
     head = data[:256]
     assert head[:16] == bytes.fromhex("89524f465553452e7061636b0d0a1a0a")
-    assert struct.unpack_from("<IIQQI", head, 16)[:3] == (1, 256, 0)
+    assert struct.unpack_from("<IIQQI", head, 16)[:3] == (1, 256, 1)
     assert struct.unpack_from("<Q", head, 64)[0] == len(data)
     assert sha256(data[256:]).digest() == head[216:248]
     assert struct.unpack_from("<Q", head, 248)[0] == xxhash.xxh3_64_intdigest(head[:248])
@@ -64,10 +64,13 @@ def tree_of(image: bytes) -> tuple[dict[str, list[int]], bytes]:
     rows = struct.unpack_from("<9Q", image, 8)
     names, texts = struct.unpack_from("<2Q", image, 80)
     position, found = 96, dict[str, list[int]]()
-    for column in COLUMNS.replace("\n", " ").split(","):
-        name, table, code = column.split()
+    for line in COLUMNS.replace("\n", " ").split(","):
+        name, table, code = line.split()
         count = rows[int(table[0])] + table.endswith("+")
-        found[name] = list(struct.unpack_from(f"<{count}{code}", image, position))
+        column = image[position : position + count * struct.calcsize(code)]
+        if name in ("name_at", "child", "order"):  # in planes
+            column = b"".join(column[row::count] for row in range(count))
+        found[name] = list(struct.unpack(f"<{count}{code}", column))
         position += -(-count * struct.calcsize(code) // 8) * 8
     heap = image[position : position + names]
     assert position + -(-names // 8) * 8 + -(-texts // 8) * 8 == len(image)

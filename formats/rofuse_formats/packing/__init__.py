@@ -34,6 +34,7 @@ from rofuse_formats.archives.pack.superblock import (
     checksum,
 )
 from rofuse_formats.entry import ScanOptions
+from rofuse_formats.image.planes import split
 from rofuse_formats.packing.ahead import Ahead
 from rofuse_formats.packing.at_once import DirectoryOrigin
 from rofuse_formats.packing.blocks import Blocks
@@ -181,7 +182,7 @@ def _write_sections(
         properties["time"] = options.latest
     told = json.dumps(properties, sort_keys=True).encode() + b"\n"
     found = []
-    for data in image, index, dictionary, told:
+    for data in split(image), index, dictionary, told:
         stored = best_of(data, options.level)
         found.append(Section(output.position, len(stored), len(data), checksum(stored)))
         output.write(stored)

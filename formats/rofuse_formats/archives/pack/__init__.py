@@ -14,7 +14,7 @@ from rofuse_formats.limits import Limits
 
 if TYPE_CHECKING:
     from rofuse_formats.source import Source, StoredSource
-    from rofuse_formats.streams import BlockCache, Stream
+    from rofuse_formats.streams import BlockCache, BlockStream
 
 
 class Pack:
@@ -30,6 +30,7 @@ class Pack:
         from rofuse_formats.archives.pack.blocks import summed_up
         from rofuse_formats.errors import DamagedError, IndexDamagedError
         from rofuse_formats.image.checking import check
+        from rofuse_formats.image.planes import joined
         from rofuse_formats.image.reader import Image
 
         found = superblock.read(source)
@@ -37,13 +38,17 @@ class Pack:
         blocks = summed_up(superblock.section(source, found, superblock.BLOCKS), dictionary, found)
         image = superblock.section(source, found, superblock.IMAGE)
         try:
+            if found.incompatible & superblock.PLANES:
+                image = joined(image)
             check(Image(image), found.decoded, limits)
         except (IndexDamagedError, IndexError) as error:
             place = found.sections[superblock.IMAGE].offset
             raise DamagedError(f"the pack's image is none: {error}", place) from error
         return Carried(image, blocks)
 
-    def stream(self, source: StoredSource, blocks: memoryview, cache: BlockCache, salvage: bool, /) -> Stream:
+    def stream(
+        self, source: StoredSource, blocks: memoryview, cache: BlockCache, salvage: bool, /
+    ) -> BlockStream:
         from rofuse_formats.archives.pack.stream import PackStream
 
         return PackStream(source, blocks, cache, salvage)

@@ -23,8 +23,9 @@ from rofuse_formats.source import Source
 MAGIC = CARRIED + b"pack\r\n\x1a\n"
 VERSION = 1
 SIZE = 256
-KNOWN = 0
-"""Incompatible features that are known here. There are none yet."""
+PLANES = 1
+"""The incompatible feature of an image in planes (``image.planes``)."""
+KNOWN = PLANES
 
 IMAGE, BLOCKS, DICTIONARY, PROPERTIES = range(4)
 SECTIONS = ("image", "block index", "dictionary", "properties")
@@ -65,6 +66,7 @@ class Superblock(NamedTuple):
     digest: bytes = bytes(32)
     """SHA-256 of all bytes behind the superblock."""
     compatible: int = 0
+    incompatible: int = PLANES
 
     def packed(self) -> bytes:
         numbers = [number for section in self.sections for number in section]
@@ -72,7 +74,7 @@ class Superblock(NamedTuple):
             MAGIC,
             VERSION,
             SIZE,
-            KNOWN,
+            self.incompatible,
             self.compatible,
             self.block_size,
             self.blocks,
@@ -110,7 +112,7 @@ def read(source: Source) -> Superblock:
             f"the pack uses features ({incompatible & ~KNOWN:#x}) that a later version knows"
         )
     sections = tuple(Section(*rest[4 * number : 4 * number + 4]) for number in range(len(SECTIONS)))
-    found = Superblock(block_size, blocks, decoded, total, sections, rest[16], compatible)
+    found = Superblock(block_size, blocks, decoded, total, sections, rest[16], compatible, incompatible)
     _check(found, source.size)
     return found
 
