@@ -49,6 +49,7 @@ _U64 = (1 << 64) - 1
 _NS = 1_000_000_000
 _ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
 _LOOKED_UP, _MOST_TOUCHED = 16, 200_000  # entries that a name is looked for among; some ten MiB of an index
+_LOOKED_AT = 256  # inodes, for a first file
 _MOST_TOLD = 1000  # damaged inodes that are named in the log
 
 
@@ -86,6 +87,11 @@ class ArchiveFilesystem(Filesystem):
         self.posix_acl = permitting and not image.xattr_names().isdisjoint(_ACLS)
         self._statfs: StatFS | None = None
         self._pusher: Pusher | None = None
+        self._named = 0  # the file whose name was asked for last ...
+        self._is_awaited_read = False  # ... whether it was read then ...
+        # ... and the one that will be, for that reason; it is not decoded yet. At first any: what decoding takes is then
+        # loaded before somebody waits for it.
+        self._awaited = _first_file(image)
         self._touched = 0  # entries of the index, about, since it was let go
 
     def store_ahead(self, store: Store) -> None:
@@ -152,6 +158,9 @@ class ArchiveFilesystem(Filesystem):
             found = self._image.lookup(node, name)
         if not found:
             return self._absent
+        if stat.S_ISREG(self._image.mode[found - 1]):
+            self._awaited = found if self._is_awaited_read else 0
+            self._named, self._is_awaited_read = found, False
         return wire.ENTRY_OUT.pack(self._node(found), *self._valid, *self._attr(found))
 
     def getattr(self, ctx: Context, ino: int, fh: FileHandle | None) -> bytes:
@@ -242,12 +251,20 @@ class ArchiveFilesystem(Filesystem):
             return False
         return not stat.S_ISREG(self._image.mode[node - 1]) or self._contents.is_at_hand(node, offset, size)
 
+    def prepare(self) -> None:
+        """See ``rofuse_mount.turns``: who looked up one file and read it, and looks up another, will read that."""
+        if node := self._awaited:
+            self._awaited = 0
+            self._contents.prepare(node)
+
     # -- data ------------------------------------------------------------------------------------------------
 
     def read(self, ctx: Context, ino: int, fh: FileHandle, offset: int, size: int) -> list[memoryview]:
         node = self._node(ino)
         if not stat.S_ISREG(self._image.mode[node - 1]):
             raise IsADirectoryError(EISDIR, "not a file")
+        if node == self._named:
+            self._is_awaited_read = True
         patience.reading_for(ctx.pid if self.knows_readers else 0)
         try:
             data = self._contents.read(node, offset, size)
@@ -257,7 +274,7 @@ class ArchiveFilesystem(Filesystem):
         finally:
             patience.reading_for(0)
         if not offset and self._pusher is not None and self._pusher.is_small(node):
-            self._pusher.after(node)
+            self._awaited = self._pusher.after(node)
         return data
 
     def lseek(self, ctx: Context, ino: int, fh: FileHandle, offset: int, whence: int) -> int:
@@ -316,6 +333,12 @@ class ArchiveFilesystem(Filesystem):
             self._told.add(node)
             path = self._image.path(node).decode("utf-8", "backslashreplace")
             self._log(f"{path}: byte {offset} cannot be read: {error}")
+
+
+def _first_file(image: Image) -> int:
+    """A file that is likely to be small, 0 where there is none near the beginning."""
+    nodes = range(1, min(image.inode_count, _LOOKED_AT) + 1)
+    return next((node for node in nodes if stat.S_ISREG(image.mode[node - 1]) and image.size[node - 1]), 0)
 
 
 def _errno_of(error: FormatError) -> int:

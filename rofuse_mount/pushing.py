@@ -39,6 +39,7 @@ _FIRST_FILES, _MOST_FILES = 8, 512
 _LONGEST_PAUSE = 63  # files; whoever opens files by their names alone has listed nothing
 _DOUBTFUL = 10  # where more than every tenth file was pushed in vain ...
 _CONVINCING = 4  # ... so many files must be read in order before a push, not two
+_IN_ORDER = 2  # files, which are a reader who will read the next one
 _EARLY = 200  # files; too few to judge by
 
 
@@ -103,8 +104,9 @@ class Pusher:
             reader.is_served = reader.seen >= self._convincing() and not reader.passes_over()
             return reader.is_served
 
-    def after(self, node: int) -> None:
-        """A file that is ``is_small`` is read whole by somebody who still waits for the answer."""
+    def after(self, node: int) -> int:
+        """A file that is ``is_small`` is read whole by somebody who still waits for the answer. Returns the file that
+        it will ask for next, 0 where that is not known."""
         claimed, reader = self._claimed.pop(threading.get_ident(), (0, None))
         if reader is None or claimed != node:
             reader = _Reader(self._image.size[node - 1])
@@ -114,7 +116,9 @@ class Pusher:
                 following = self._push(node, reader)
             finally:
                 self._pushing.release()
-        self._await(following or next(self._following(node), 0), reader)
+        following = following or next(self._following(node), 0)
+        self._await(following, reader)
+        return following if reader.seen >= _IN_ORDER and not reader.pushed else 0
 
     def is_small(self, node: int) -> bool:
         """Whether it is a file that is read with one request."""

@@ -34,7 +34,7 @@ from rofuse_mount.memory import lacks_memory
 from rofuse_mount.mounting.ending import Ending
 from rofuse_mount.records import Buffer, MountOptions
 from rofuse_mount.spinning import Spinner, is_worth_it
-from rofuse_mount.turns import SaysWhatIsQuick, StoresAhead, in_turn
+from rofuse_mount.turns import PreparesAhead, SaysWhatIsQuick, StoresAhead, in_turn
 
 if TYPE_CHECKING:
     from logging import Logger
@@ -94,7 +94,8 @@ class Server:
             self._handle = logged(engine.handle, describe, _log("rofuse_mount.wire").debug)
         self._tables: list[counters.Table] = []
         self._refusals: set[int] = set()
-        self._spinner = Spinner()
+        filesystem: object = engine.filesystem
+        self._spinner = Spinner(filesystem.prepare) if isinstance(filesystem, PreparesAhead) else Spinner()
         self._turn = threading.Lock()  # held by who reads, where threads take turns
         self._lock = threading.Lock()  # of all that follows
         self._threads = 0  # that serve

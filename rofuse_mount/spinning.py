@@ -14,6 +14,7 @@ Rules
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from select import POLLIN, poll
 from time import perf_counter_ns
 
@@ -29,12 +30,13 @@ def is_worth_it() -> bool:
 class Spinner:
     """For one descriptor at a time. ``paid`` and ``vain``: how often a request came in time, and how often not."""
 
-    def __init__(self) -> None:
+    def __init__(self, prepare: Callable[[], None] = lambda: None) -> None:
         self.paid = self.vain = 0
         self._passed_over = 0  # requests, after the last vain look
         self._left = 0  # of those, still to come
         self._fd = -1
         self._poll = poll().poll
+        self._prepare = prepare
 
     def figures(self) -> dict[str, int]:
         return {"paid": self.paid, "vain": self.vain}
@@ -47,6 +49,8 @@ class Spinner:
         if fd != self._fd:
             self._look_at(fd)
         looked, clock, give_way = self._poll, perf_counter_ns, os.sched_yield
+        if not looked(0):
+            self._prepare()
         end = clock() + MOMENT
         while not looked(0):
             if clock() > end:

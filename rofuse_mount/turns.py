@@ -28,6 +28,16 @@ class SaysWhatIsQuick(Protocol):
 
 
 @runtime_checkable
+class PreparesAhead(Protocol):
+    """What a filesystem has besides when it can do something for a request before it comes."""
+
+    def prepare(self) -> None:
+        """Called after an answer, by the thread that has the turn, while nothing is to be answered: may take as long
+        as an answer does that is quick. Raises nothing."""
+        ...
+
+
+@runtime_checkable
 class StoresAhead(Protocol):
     """What a filesystem has besides when it knows what will be read next."""
 

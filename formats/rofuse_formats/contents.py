@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from rofuse_formats import codecs
 from rofuse_formats.directory.source import DirectorySource
-from rofuse_formats.errors import DamagedError, IndexDamagedError
+from rofuse_formats.errors import DamagedError, FormatError, IndexDamagedError
 from rofuse_formats.image import layout
 from rofuse_formats.limits import UNQUESTIONED
 from rofuse_formats.points_file import PointsFile
 from rofuse_formats.streams import (
     BLOCK,
     BlockCache,
+    BlockStream,
     PartStream,
     SpannedStream,
     StoredStream,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from rofuse_formats.settings import Settings
     from rofuse_formats.source import Source
 
+_NOTHING_READY: tuple[int, list[memoryview]] = (0, [])
 _MOST_PIECES = 256  # of a file in one answer; one writev takes 1,024 buffers
 _ZEROS = memoryview(bytes(1 << 20))
 
@@ -52,7 +54,9 @@ class Contents:
         self._limits, self._stored_bytes = settings.limits, archive.source.size
         self._is_together = archive.report.together > 0
         self.files: DirectoryFiles | None = None
+        self._block_stream: BlockStream | None = None
         self.base, self.stream = self._open_streams(archive, index, settings)
+        self._ready: tuple[int, list[memoryview]] = _NOTHING_READY
         self._members: Members | None = None
         self._quick_members: QuickMembers | None = None
         if self.image.has_members:
@@ -101,7 +105,8 @@ class Contents:
         carrying = named(archive.format)
         if not isinstance(carrying, CarryingFormat):
             raise IndexDamagedError("the index has blocks of a format without any")
-        return carrying.stream(archive.source, blocks, self.cache, settings.salvage)
+        self._block_stream = carrying.stream(archive.source, blocks, self.cache, settings.salvage)
+        return self._block_stream
 
     def _open_members(self, archive: Archive, index: Index, settings: Settings) -> None:
         from rofuse_formats.archives import named  # where members are compressed by themselves
@@ -126,6 +131,10 @@ class Contents:
         size = min(size, self.image.size[node - 1] - offset)
         if size <= 0:
             return []
+        ready, data = self._ready
+        if ready == node and size == self.image.size[node - 1]:
+            self._ready = _NOTHING_READY
+            return data
         word = self.image.data[node - 1]
         kind = word >> layout.DATA_SHIFT
         if kind == layout.DATA_OFFSET:
@@ -155,6 +164,31 @@ class Contents:
         if kind == layout.DATA_PIECES:
             wanted = self._extents(node, offset, offset + size)
             return all(self.stream.is_at_hand(extent.offset, extent.length) for extent in wanted)
+        return False
+
+    def prepare(self, node: int) -> None:
+        """Decodes a small file that somebody will probably read whole, and next, where that takes hardly any time. It
+        is kept until the next one is. What goes wrong is told to who reads it."""
+        if node != self._ready[0] and (data := self.soon(node)):
+            self._ready = node, data
+
+    def soon(self, node: int) -> list[memoryview]:
+        """All bytes of a small file that must be decoded for it, where that takes hardly any time; nothing where it
+        is none, or it cannot be read."""
+        try:
+            return self.read(node, 0, self.image.size[node - 1]) if self._is_decoded_soon(node) else []
+        except (FormatError, OSError, MemoryError):
+            return []
+
+    def _is_decoded_soon(self, node: int) -> bool:
+        size, word = self.image.size[node - 1], self.image.data[node - 1]
+        if not 0 < size <= BLOCK:
+            return False
+        kind = word >> layout.DATA_SHIFT
+        if kind == layout.DATA_OFFSET:
+            return self._block_stream is not None and self._block_stream.is_decoded_soon(word, size)
+        if kind == layout.DATA_MEMBER and self._quick_members is not None:
+            return self._quick_members.is_decoded_soon(self.image.member(word & layout.DATA_MASK), size)
         return False
 
     def check(self, node: int) -> None:

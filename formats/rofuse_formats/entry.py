@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from rofuse_formats.points_file import PointsFile
     from rofuse_formats.settings import Settings
     from rofuse_formats.source import Source, StoredSource
-    from rofuse_formats.streams import BlockCache, Stream
+    from rofuse_formats.streams import BlockCache, BlockStream, Stream
 
 
 class Extent(NamedTuple):
@@ -248,6 +248,10 @@ class QuickMembers(Protocol):
         """Whether a member of ``size`` bytes is decoded in less time than it takes to wake a thread. A hint."""
         ...
 
+    def is_decoded_soon(self, member: PackedMember, size: int, /) -> bool:
+        """Whether it is, and is not stored as it is. A hint."""
+        ...
+
 
 @runtime_checkable
 class ClosableMembers(Protocol):
@@ -375,7 +379,9 @@ class CarryingFormat(Protocol):
         """Raises DamagedError, UnsupportedError, LimitError, MissingLibraryError, OSError."""
         ...
 
-    def stream(self, source: StoredSource, blocks: memoryview, cache: BlockCache, salvage: bool, /) -> Stream:
+    def stream(
+        self, source: StoredSource, blocks: memoryview, cache: BlockCache, salvage: bool, /
+    ) -> BlockStream:
         """What the files' data words lead to. ``blocks``: as ``carried`` said it, perhaps damaged since.
         Raises IndexDamagedError."""
         ...

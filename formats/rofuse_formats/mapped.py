@@ -58,7 +58,7 @@ class MappedFile:
         piece = self._view[offset : offset + size]
         if piece and (now := os.lseek(self._source.fd, 0, os.SEEK_END)) < offset + len(piece):
             piece = piece[: max(0, now - offset)]
-        self._announce(offset, offset + len(piece))
+        self._look_ahead(offset, offset + len(piece))
         self._let_go(len(piece))
         return piece
 
@@ -68,7 +68,12 @@ class MappedFile:
             self._handed_on = 0
             self._map.madvise(mmap.MADV_DONTNEED)
 
-    def _announce(self, start: int, end: int) -> None:
+    def announce(self, start: int, end: int) -> None:
+        """Has the kernel read these bytes, without waiting for them."""
+        for at in range(start, end, _AT_ONCE):
+            os.posix_fadvise(self._source.fd, at, min(_AT_ONCE, end - at), os.POSIX_FADV_WILLNEED)
+
+    def _look_ahead(self, start: int, end: int) -> None:
         goes_on = abs(start - self._end) <= NEAR
         self._end = end
         if not goes_on:
@@ -79,8 +84,7 @@ class MappedFile:
             self._window = min(max(2 * self._window, FIRST), MOST)
             start = max(start, self._told)
         until = min(end + self._window, self._source.size)
-        for at in range(start, until, _AT_ONCE):
-            os.posix_fadvise(self._source.fd, at, min(_AT_ONCE, until - at), os.POSIX_FADV_WILLNEED)
+        self.announce(start, until)
         self._told = until
 
 

@@ -59,6 +59,14 @@ class Stream(Protocol):
         ...
 
 
+class BlockStream(Stream, Protocol):
+    """A stream of blocks, each of which is decoded by itself."""
+
+    def is_decoded_soon(self, offset: int, size: int, /) -> bool:
+        """Whether ``read`` decodes something for it, and in less time than it takes to wake a thread. A hint."""
+        ...
+
+
 class StoredStream:
     """The bytes of files themselves, mapped."""
 
@@ -74,6 +82,11 @@ class StoredStream:
         if sum(map(len, pieces)) < size:
             raise TruncatedError("the archive has become shorter since it was opened", offset)
         return pieces
+
+    def announce(self, offset: int, size: int) -> None:
+        """Has the kernel read these bytes, all of which there are, without waiting for them."""
+        for number, at, count in runs(self._starts, offset, size):
+            self._files[number].announce(at, at + count)
 
     def pread(self, size: int, offset: int, /) -> bytes:
         return self._source.pread(size, offset)

@@ -12,14 +12,18 @@ from pathlib import Path
 import pytest
 
 import rofuse_formats
+from rofuse_formats.errors import DamagedError
 from rofuse_formats.streams import BLOCK
 from rofuse_mount import wire
 from rofuse_mount.archive_fs import ArchiveFilesystem
+from rofuse_mount.records import Context
 from rofuse_mount.turns import in_turn
 from rofuse_mount.wire import Opcode
+from tests.formats.pack_support import packed
 from tests.protocol.kernel import request
 
 QUICK, SLOW = b"quick", b"slow"
+CONTEXT = Context(0, 0, 0, 0)
 WAIT = 20  # seconds; what should come sooner
 
 
@@ -126,3 +130,97 @@ def test_files_of_a_compressed_tar_are_quick_when_they_were_decoded(tmp_path: Pa
     filesystem.archive.read(node, BLOCK, 4096)
     assert says("file", BLOCK, 4096)
     assert not says("file", 3 * BLOCK, 4096)
+
+
+# -- what is done for a request before it comes
+
+
+class Counted:
+    """A zip archive of small files, looked up and read as a kernel does it; ``decoded``: what was decoded for each."""
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
+            for number in range(9):
+                made.writestr(f"{number}", f"{number}" * 1000)
+            made.writestr("stored", b"as it is", zipfile.ZIP_STORED)
+        self.archive = rofuse_formats.open(path, keep=False)
+        self.filesystem = ArchiveFilesystem(self.archive)
+        self.filesystem.prepare()  # which is the first file
+        self.prepared: list[int] = []
+        prepare = self.archive.contents.prepare
+
+        def counted(node: int) -> None:
+            self.prepared.append(node)
+            prepare(node)
+
+        monkeypatch.setattr(self.archive.contents, "prepare", counted)
+
+    def look_up(self, name: str) -> int:
+        self.filesystem.lookup(CONTEXT, 1, name.encode())
+        self.filesystem.prepare()
+        return self.archive.image.resolve(name.encode())
+
+    def read(self, name: str) -> bytes:
+        node = self.look_up(name)
+        data = b"".join(self.filesystem.read(CONTEXT, node, 0, 0, 1 << 17))
+        self.filesystem.prepare()
+        return data
+
+
+def test_who_reads_what_was_looked_up_finds_the_next_file_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mount = Counted(tmp_path / "a.zip", monkeypatch)
+    nodes = [mount.archive.image.resolve(f"{number}".encode()) for number in range(9)]
+    assert [mount.read(f"{number}") for number in range(4)] == [f"{n}".encode() * 1000 for n in range(4)]
+    assert mount.prepared == nodes[1:4]
+    for number in range(4, 9):  # who only looks, has it done once
+        mount.look_up(f"{number}")
+    assert mount.prepared == nodes[1:5]
+
+
+def test_what_was_prepared_is_given_out_once_and_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mount = Counted(tmp_path / "a.zip", monkeypatch)
+    contents, node = mount.archive.contents, mount.archive.image.resolve(b"5")
+    contents.prepare(node)
+    members = contents._members
+    monkeypatch.setattr(contents, "_members", None)  # nothing can be decoded any more
+    assert b"".join(contents.read(node, 0, 1 << 17)) == b"5" * 1000
+    monkeypatch.setattr(contents, "_members", members)
+    contents.prepare(node)
+    assert b"".join(contents.read(node, 10, 20)) == b"5" * 20
+    assert b"".join(contents.read(node, 0, 999)) == b"5" * 999
+
+
+def test_what_lies_as_it_is_is_not_prepared_nor_what_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mount = Counted(tmp_path / "a.zip", monkeypatch)
+    contents, image = mount.archive.contents, mount.archive.image
+    assert contents.soon(image.resolve(b"stored")) == []
+    assert contents.soon(1) == []
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    data[data.index(b"\x03") + 40] ^= 0xFF
+    broken = data.replace(b"PK\x03\x04", b"PX\x03\x04")
+    (tmp_path / "b.zip").write_bytes(broken)
+    with rofuse_formats.open(tmp_path / "b.zip", keep=False) as damaged:
+        node = damaged.image.resolve(b"3")
+        damaged.contents.prepare(node)
+        assert damaged.contents.soon(node) == []
+        with pytest.raises(DamagedError):
+            damaged.read(node, 0, 1000)
+
+
+def test_blocks_of_a_pack_are_prepared(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/small").write_bytes(b"small" * 100)
+    (tmp_path / "tree/other").write_bytes(b"other" * 100)
+    (tmp_path / "tree/noise").write_bytes(os.urandom(1 << 18))
+    packed(tmp_path / "tree", tmp_path / "a.rpack")
+    with rofuse_formats.open(tmp_path / "a.rpack", keep=False) as archive:
+        small, other, noise = (archive.image.resolve(name) for name in (b"small", b"other", b"noise"))
+        assert archive.contents.soon(noise) == []  # large
+        assert b"".join(archive.contents.soon(small)) == b"small" * 100
+        assert archive.contents.soon(other) == []  # in the same block, which is decoded now

@@ -7,6 +7,7 @@ Where a reader comes from the block before, the next ones are decoded by a threa
 needed and ends when it has had nothing to do for a while: a server at rest has none, and one that forks loses none.
 
 Rules
+- The kernel reads nothing of the pack but what it is told to: on some devices it would read MiBs around each place.
 - Nothing of a block is given out before its checksum was compared.
 - A block is decoded by one thread at a time; who comes second finds the first one's work.
 """
@@ -29,6 +30,7 @@ from rofuse_formats.streams import BlockCache, StoredStream
 _AHEAD = 1 << 20  # bytes that are decoded before they are asked for: as many as are pushed at once ...
 _LEAST_AHEAD, _MOST_AHEAD = 2, 16  # ... in so many blocks
 _LOCKS = 16
+_SOON = 1 << 17  # bytes of a block that takes hardly any time
 _PATIENCE = 1.0  # seconds that the thread beside waits for work
 _WAITING = 64  # blocks that it may still have to do; more are forgotten
 
@@ -42,6 +44,8 @@ class PackStream:
         self._checksums, self._kinds, self._count = table.checksums, table.kinds, table.count
         self.size = table.starts[-1]
         self._source, self._stored, self._cache = source, StoredStream(source), cache
+        for file in source.files:
+            os.posix_fadvise(file.fd, 0, 0, os.POSIX_FADV_RANDOM)
         self._salvage = salvage
         try:
             self._decoders = Decoder(), Decoder(table.dictionary)
@@ -50,6 +54,7 @@ class PackStream:
         self._sound = bytearray(table.count)  # whether a plain block has been checked
         self._locks = [threading.Lock() for _lock in range(_LOCKS)]
         self._last = -1
+        self._announced = 0  # place in the pack up to which the kernel was told what will be read
         self._ahead = _Beside(self._prepare)
 
     def read(self, offset: int, size: int, /) -> list[memoryview]:
@@ -92,12 +97,20 @@ class PackStream:
         last = bisect_right(self._starts, end - 1) - 1
         return all(map(self._is_ready, range(block + 1, last + 1)))
 
+    def is_decoded_soon(self, offset: int, size: int, /) -> bool:
+        if offset + size > self.size:
+            return False
+        starts, block = self._starts, bisect_right(self._starts, offset) - 1
+        return offset + size <= starts[block + 1] <= starts[block] + _SOON and not self._is_ready(block)
+
     def _part(self, block: int, start: int, size: int) -> list[memoryview]:
         """Bytes of one block."""
         if block != self._last:
             self._last = block
             if block and self._is_ready(block - 1):
-                self._ahead.wants(self._following(block), self._is_ready)
+                following = self._following(block)
+                self._announce(following)
+                self._ahead.wants(following, self._is_ready)
         if not self._kinds[block] & IS_PLAIN:
             return [memoryview(self._decoded(block))[start : start + size]]
         if not self._sound[block]:
@@ -109,6 +122,14 @@ class PackStream:
         first = block + 1
         last = bisect_right(self._starts, self._starts[first] + _AHEAD) - 1
         return range(first, min(max(last, first + _LEAST_AHEAD), first + _MOST_AHEAD, self._count))
+
+    def _announce(self, blocks: range) -> None:
+        """Tells the kernel what will be read, in as far as it was not told before."""
+        start, end = self._places[blocks.start], self._places[blocks.stop]
+        if start <= self._announced <= end:
+            start = self._announced
+        self._stored.announce(start, end - start)
+        self._announced = end
 
     def _is_ready(self, block: int) -> bool:
         return bool(self._sound[block]) or (0, block) in self._cache
