@@ -89,8 +89,8 @@ class ArchiveFilesystem(Filesystem):
         self._pusher: Pusher | None = None
         self._named = 0  # the file whose name was asked for last ...
         self._is_awaited_read = False  # ... whether it was read then ...
-        # ... and the one that will be, for that reason; it is not decoded yet. At first any: what decoding takes is then
-        # loaded before somebody waits for it.
+        # ... and the one that will be, for that reason; it is not decoded yet. At first any: what decoding takes is
+        # then loaded before somebody waits for it.
         self._awaited = _first_file(image)
         self._touched = 0  # entries of the index, about, since it was let go
 
