@@ -33,7 +33,7 @@ from rofuse_formats.errors import (
     RatioError,
     UnsupportedError,
 )
-from rofuse_formats.image.layout import HAS_ATIME, HAS_BTIME, HAS_CTIME
+from rofuse_formats.image.layout import DATA_PIECES, DATA_SHIFT, HAS_ATIME, HAS_BTIME, HAS_CTIME
 from rofuse_formats.image.reader import Image
 from rofuse_mount import wire
 from rofuse_mount.encoding import NO_ENTRY, direntplus, pack_statx, validity
@@ -119,7 +119,7 @@ class ArchiveFilesystem(Filesystem):
         blocks, rdev = (size + 511) >> 9, 0
         if kind == stat.S_IFREG:
             mode &= self._file_bits
-            if image.data[row] >> 62:
+            if image.data[row] >> DATA_SHIFT == DATA_PIECES:
                 blocks = sum((extent.length + 511) >> 9 for extent in image.extents(node))
         elif kind == stat.S_IFDIR:
             mode &= self._directory_bits

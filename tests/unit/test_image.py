@@ -448,6 +448,9 @@ def test_an_image_holds_together(
         assert [image.name(row) for row in image.order[rows.start : rows.stop]] == sorted(
             map(image.name, rows)
         )
+        for row in image.order[rows.start : rows.stop]:  # in their order, and what is between them
+            assert image.lookup(node, image.name(row)) == image.child[row]
+            assert image.lookup(node, image.name(row) + b"\0") == 0
         assert image.lookup(node, b"no such name") == 0
 
 

@@ -47,6 +47,7 @@ class Image:
             for (name, code, _table, _extra), (at, size) in zip(layout.COLUMNS, columns, strict=True)
         }
         self.buffer = view
+        self._expected = -1  # where in ``order`` the next name is that is looked up; a hint
         self.inode_count = counts[layout.INODES]
         self.dirent_count = counts[layout.DIRENTS]
         self.extent_count = counts[layout.EXTENTS]
@@ -94,19 +95,24 @@ class Image:
         return bytes(self.names[self.name_at[dirent] : self.name_at[dirent + 1]])
 
     def lookup(self, node: int, name: bytes) -> int:
-        """Nodeid of ``name`` in directory ``node``, 0 where there is none. O(log n) whatever the names are."""
+        """Nodeid of ``name`` in directory ``node``, 0 where there is none. O(log n) whatever the names are, and at once
+        where they are looked up in their order."""
         low, high = (rows := self.dirents(node)).start, rows.stop
         order, names, name_at = self.order, self.names, self.name_at
+        middle = self._expected
         while low < high:
-            middle = (low + high) >> 1
+            if not low <= middle < high:
+                middle = (low + high) >> 1
             dirent = order[middle]
             found = bytes(names[name_at[dirent] : name_at[dirent + 1]])
             if found < name:
                 low = middle + 1
             elif found == name:
+                self._expected = middle + 1
                 return self.child[dirent]
             else:
                 high = middle
+            middle = -1
         return 0
 
     def resolve(self, path: bytes) -> int:
