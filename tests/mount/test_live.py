@@ -284,4 +284,4 @@ def test_an_ordinary_user_s_mount(rofuse: Rofuse, user: int) -> None:
     assert as_user(rofuse, user, "umount", "--wait", mountpoint).returncode == 0
     assert rofuse.mounts() == []
     assert not mountpoint.exists()
-    assert is_gone(found["supervisor_pid"])  # type: ignore[arg-type]
+    assert becomes(lambda: is_gone(found["supervisor_pid"]))  # type: ignore[arg-type]
