@@ -59,7 +59,7 @@ _GLOBAL_KEYS = (
     b"SCHILY.",
     b"LIBARCHIVE.xattr.",
 )
-_MANY_GLOBALS = 256
+_MANY_GLOBALS, _LARGE_GLOBALS = 256, 1 << 17  # records, and bytes of them all
 
 _MTIME_LIMIT = 1 << 63
 _MAJORS = 1 << 12  # what the kernel can pass on
@@ -144,14 +144,20 @@ class Members:
     def _global(self, size: int, position: int) -> None:
         pairs, whole = self._records(size, position)
         self.continued = None
+        room = _LARGE_GLOBALS - sum(map(len, (*self.globals, *self.globals.values())))
         for key, value in pairs:
             if key == _VOLUME_FILE:
                 self.continued = value
+            length = len(key) + len(value)
+            if not key.startswith(_GLOBAL_KEYS) or length > self.builder.limits.max_xattrs:
+                continue
             # Every later member pays for these, and no writer has a use for more than a few.
-            if key.startswith(_GLOBAL_KEYS) and len(key) + len(value) <= self.builder.limits.max_xattrs:
-                self.globals[key] = value
-            if len(self.globals) > _MANY_GLOBALS:
+            known = self.globals.pop(key, None)
+            room += len(key) + len(known) if known is not None else 0
+            if len(self.globals) >= _MANY_GLOBALS or length > room:
                 raise Malformed("is a global header of too many records")
+            room -= length
+            self.globals[key] = value
         if not whole:
             raise Malformed("has records that contradict themselves; those before them are used")
 
