@@ -33,7 +33,7 @@ from rofuse_formats.errors import (
     RatioError,
     UnsupportedError,
 )
-from rofuse_formats.image.layout import HAS_ATIME, HAS_BTIME, HAS_CTIME
+from rofuse_formats.image.layout import DATA_PIECES, DATA_SHIFT, HAS_ATIME, HAS_BTIME, HAS_CTIME
 from rofuse_formats.image.reader import Image
 from rofuse_mount import wire
 from rofuse_mount.encoding import NO_ENTRY, direntplus, pack_statx, validity
@@ -49,6 +49,7 @@ _U64 = (1 << 64) - 1
 _NS = 1_000_000_000
 _ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
 _LOOKED_UP, _MOST_TOUCHED = 16, 200_000  # entries that a name is looked for among; some ten MiB of an index
+_MANY_PIECES = 64  # that are counted once: so many take more of the index than what is remembered of them
 _MOST_TOLD = 1000  # damaged inodes that are named in the log
 
 
@@ -87,6 +88,7 @@ class ArchiveFilesystem(Filesystem):
         self._statfs: StatFS | None = None
         self._pusher: Pusher | None = None
         self._touched = 0  # entries of the index, about, since it was let go
+        self._blocks: dict[int, int] = {}  # of files in many pieces, by node
 
     def store_ahead(self, store: Store) -> None:
         """See ``rofuse_mount.server``: pushes from now on what its readers will want next."""
@@ -113,8 +115,8 @@ class ArchiveFilesystem(Filesystem):
         blocks, rdev = (size + 511) >> 9, 0
         if kind == stat.S_IFREG:
             mode &= self._file_bits
-            if image.data[row] >> 62:
-                blocks = sum((extent.length + 511) >> 9 for extent in image.extents(node))
+            if image.data[row] >> DATA_SHIFT == DATA_PIECES:
+                blocks = self._blocks_in_pieces(node)
         elif kind == stat.S_IFDIR:
             mode &= self._directory_bits
             size = blocks = 0
@@ -136,6 +138,16 @@ class ArchiveFilesystem(Filesystem):
         uid, gid = self._uids[owner], self._gids[owner]
         times = atime, mtime, ctime, atime_ns, mtime_ns, ctime_ns
         return (node, size, blocks, *times, mode, image.nlink[row], uid, gid, rdev, _BLOCK, 0)
+
+    def _blocks_in_pieces(self, node: int) -> int:
+        """Of 512 bytes. Counted once where there are many: each name of the file asks for them."""
+        blocks = self._blocks.get(node)
+        if blocks is None:
+            lengths = self._image.piece_lengths(node)
+            blocks = sum((length + 511) >> 9 for length in lengths)
+            if len(lengths) > _MANY_PIECES:
+                self._blocks[node] = blocks
+        return blocks
 
     # -- names and attributes --------------------------------------------------------------------------------
 

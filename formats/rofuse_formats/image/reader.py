@@ -167,6 +167,11 @@ class Image:
             if extent.logical + extent.length > start:
                 yield extent
 
+    def piece_lengths(self, node: int) -> memoryview:
+        """Bytes of each run of a file in pieces."""
+        rows = self._pieces(node)
+        return self._extents[1][rows.start : rows.stop]
+
     def _pieces(self, node: int) -> range:
         """Rows of the extents of a file in pieces."""
         word = self.data[node - 1]
