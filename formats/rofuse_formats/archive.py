@@ -247,11 +247,11 @@ def _find_index(source: StoredSource, settings: Settings, here: bool, later: boo
     if isinstance(source, DirectorySource) and not settings.saved:
         return "a directory is shown as it is now"
     path = cache.place(os.fsdecode(source.path), here)
-    loaded = cache.load(path, source, settings.lasting())
+    loaded = cache.load(path, source, settings.lasting(), settings.limits.max_index)
     if isinstance(loaded, str):
         return loaded
-    index, fd = loaded
-    if path == cache.beside(os.fsdecode(source.path)) or os.fstat(fd).st_uid != os.geteuid():
+    index, fd, is_doubtful = loaded
+    if is_doubtful:
         wrong = _found_wrong(index, settings)
         if wrong:
             os.close(fd)
