@@ -274,6 +274,18 @@ def test_a_chain_of_hard_links_is_followed_once() -> None:
     assert (image.inode_count, image.nlink[1]) == (2, 20_001)
 
 
+def test_what_many_hard_links_name_is_looked_for_once() -> None:
+    """It may be a path of ten thousand slashes, which a global header says once."""
+    builder = ImageBuilder()
+    add(builder, b"d/e/f")
+    for number in range(5):
+        builder.hardlink(b"%d" % number, b"/".join([b"d", *[b"."] * 10_000, b"e/f"]))
+    with mock.patch.object(builder, "find_directory", wraps=builder.find_directory) as find:
+        image = image_of(builder)
+    assert image.nlink[image.resolve(b"d/e/f") - 1] == 6
+    find.assert_called_once_with(b"d/e")
+
+
 def test_extents_are_found_from_anywhere() -> None:
     builder = ImageBuilder()
     runs = [Extent(at, 10, at) for at in (0, 10, 50, 90)]
