@@ -40,6 +40,7 @@ from rofuse_mount.encoding import NO_ENTRY, direntplus, pack_statx, validity
 from rofuse_mount.filesystem import Filesystem
 from rofuse_mount.pushing import Pusher, Store
 from rofuse_mount.records import Attr, Context, FileHandle, StatFS, Statx
+from rofuse_mount.showing import printable, show
 from rofuse_mount.view import View
 
 ROOT = 1
@@ -326,8 +327,8 @@ class ArchiveFilesystem(Filesystem):
     def _tell(self, node: int, offset: int, error: FormatError) -> None:
         if node not in self._told and len(self._told) < _MOST_TOLD:
             self._told.add(node)
-            path = self._image.path(node).decode("utf-8", "backslashreplace")
-            self._log(f"{path}: byte {offset} cannot be read: {error}")
+            path = show(self._image.path(node))
+            self._log(f"{path}: byte {offset} cannot be read: {printable(str(error))}")
 
 
 def _errno_of(error: FormatError) -> int:
