@@ -24,6 +24,7 @@ import fcntl
 import os
 import re
 import stat
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -41,7 +42,10 @@ SPOOL_SUFFIX = ".spool"
 POINTS_SUFFIX = ".points"
 GROWING_SUFFIX = ".members"
 _KINDS = {BESIDE_SUFFIX: "index", SPOOL_SUFFIX: "spool", POINTS_SUFFIX: "index", GROWING_SUFFIX: "spool"}
-_TEMPORARY = r"\.(\d+)\.tmp$"
+_TEMPORARY = (
+    r"\.(\d+)\.([0-9a-f]+\.)?tmp$"  # the writer's number, and others by which it tells its files apart
+)
+_DEAD = 24 * 3600  # seconds after which nobody writes any more: another process may have that number by then
 _EDGE, _SAMPLE, _SAMPLES = 1 << 16, 4096, 14
 
 
@@ -253,7 +257,7 @@ def anonymous_file() -> int:
 def store(fd: int, path: str) -> str:
     """Gives the finished file in ``fd`` the name ``path``, copied where it must be; returns why that failed, or
     nothing."""
-    temporary = f"{path}.{os.getpid()}.tmp"
+    temporary = f"{path}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
     try:
         os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
         if not _linked(fd, temporary):
@@ -384,8 +388,12 @@ def sweep() -> None:
         return
     for file in files:
         process = re.search(_TEMPORARY, file.name)
-        if process and not os.path.exists(f"/proc/{process[1]}"):
-            try:
+        try:
+            if process and not (os.path.exists(f"/proc/{process[1]}") and _is_young(file)):
                 os.unlink(file.path)
-            except OSError:
-                pass  # another sweep was faster, or it is not ours
+        except OSError:
+            pass  # another sweep was faster, or it is not ours
+
+
+def _is_young(file: os.DirEntry[str]) -> bool:
+    return time.time() - file.stat(follow_symlinks=False).st_mtime < _DEAD

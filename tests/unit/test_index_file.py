@@ -88,6 +88,13 @@ def keep(archive: Path) -> Path:
     return path
 
 
+def test_what_a_killed_writer_of_the_same_number_left_is_not_in_the_way(archive: Path) -> None:
+    """In containers that share a cache, every process has the number of some other."""
+    Path(f"{cache.beside(str(archive))}.{os.getpid()}.tmp").touch()
+    keep(archive)
+    assert kept(archive) == ""
+
+
 def test_fresh(archive: Path) -> None:
     assert kept(archive) == "there is none"
     keep(archive)
