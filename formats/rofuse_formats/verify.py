@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from rofuse_formats.archive import Archive
 from rofuse_formats.archives import formats
-from rofuse_formats.copying import Copier
+from rofuse_formats.copying import Copier, joined
 from rofuse_formats.errors import FormatError
 from rofuse_formats.limits import MIB
 from rofuse_formats.seals import Digest, Sealed, SealedFormat, Seals
@@ -87,7 +87,7 @@ def _seals(archive: Archive) -> tuple[Seals, list[str]]:
         node = archive.image.resolve(path)
         is_ordinary = node and stat.S_ISREG(archive.image.mode[node - 1])
         size = archive.image.size[node - 1] if is_ordinary else 0
-        return b"".join(archive.read(node, 0, size)) if is_ordinary and size <= _LARGEST_LIST else None
+        return joined(archive.read(node, 0, size)) if is_ordinary and size <= _LARGEST_LIST else None
 
     try:
         seals = kind.seals(archive.contents.base, read)
