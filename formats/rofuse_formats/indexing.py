@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -127,14 +128,28 @@ def _of_writer(writer: Writer) -> Iterator[str]:
 
 
 def tell_untrusted(report: Report, image: Image, suspect: list[tuple[int, int]]) -> None:
-    """Says which files lie in stretches of the archive that failed their check."""
+    """Says which files lie in stretches of the archive that failed their check: ascending ones, which do not
+    overlap."""
     count, first = 0, b""
+    starts, ends = [start for start, _end in suspect], [end for _start, end in suspect]
+    linked: dict[int, bool] = {}  # files of several names, each of which may have a million pieces
+
+    def is_bad(node: int) -> bool:
+        for place, length in _places(image, node):
+            nearest = bisect_right(ends, place)  # the first that ends behind where it begins
+            if nearest < len(starts) and starts[nearest] < place + length:
+                return True
+        return False
+
     for path, node in image.walk():
-        if stat.S_ISREG(image.mode[node - 1]) and any(
-            start < place + length and place < end
-            for place, length in _places(image, node)
-            for start, end in suspect
-        ):
+        if not stat.S_ISREG(image.mode[node - 1]):
+            continue
+        bad = linked.get(node)
+        if bad is None:
+            bad = is_bad(node)
+            if image.nlink[node - 1] > 1:
+                linked[node] = bad
+        if bad:
             count, first = count + 1, first or path
     name = first.decode("utf-8", "backslashreplace")[:200]
     whom = f"{count} files (first: {name!r}) are read as errors" if count else "no file lies there"

@@ -59,7 +59,9 @@ def test_what_is_put_together_here_is_copied_first(tmp_path: Path, monkeypatch: 
         mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
     os.truncate(path, 0)
     with rofuse_formats.open(TESTDATA / "la-7z-links.7z", keep=False) as archive:
-        link = next(node for node in range(1, archive.image.inode_count + 1) if _is_packed_link(archive, node))
+        link = next(
+            node for node in range(1, archive.image.inode_count + 1) if _is_packed_link(archive, node)
+        )
         monkeypatch.setattr(archive, "read", lambda node, offset, size: [memoryview(mapped)])
         with pytest.raises(DamagedError, match="shorter"):
             archive.target(link)
