@@ -161,6 +161,18 @@ def test_a_description_of_ten_thousand_brackets_is_none() -> None:
     os.close(fd)
 
 
+def test_a_description_that_is_larger_than_any_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gibibyte of brackets would take twenty of memory."""
+    _beside, good = with_index(tmp_path, "basic-gnu.tar")
+    size = section(good, b"META")[1]
+    monkeypatch.setattr(index_file, "LARGEST_META", size)
+    assert is_used(tmp_path / "basic-gnu.tar")
+    monkeypatch.setattr(index_file, "LARGEST_META", size - 1)
+    assert not is_used(tmp_path / "basic-gnu.tar")
+
+
 @pytest.fixture
 def strange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An archive that belongs to another user than us, as its index does."""
