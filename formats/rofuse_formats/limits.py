@@ -11,6 +11,9 @@ NAME_MAX = 255  # linux/limits.h: no name can be longer
 TARGET_MAX = 4095  # PATH_MAX less its NUL: what readlink(2) can give
 UNQUESTIONED = 1 << 30
 """Bytes that anything may become, however little it is compressed: they take a second or two to decode."""
+MOST_XATTR_NAMES = 1 << 20
+"""Different names of extended attributes, in all: any real archive has some dozens, and whoever serves it asks for all
+of them at once."""
 MOST_DAMAGES = 1000
 """After so many the rest of a compressed source is not read: nobody wants it, and each takes memory, and a little of
 every read."""

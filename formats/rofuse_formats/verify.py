@@ -169,7 +169,7 @@ def _file(
 
 def _known_damage(archive: Archive, node: int) -> tuple[str, int | None]:
     end, suspect = archive.stream.size, archive.suspect[-1]
-    for extent in archive.image.extents(node):
+    for extent in archive.image.each_extent(node):
         for start, stop in suspect:
             if start < extent.offset + extent.length and extent.offset < stop:
                 return "its data failed its check", extent.logical + max(0, start - extent.offset)

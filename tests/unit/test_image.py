@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from rofuse_formats.entry import Extent, PackedColumns, Time
 from rofuse_formats.errors import DamagedError, IndexDamagedError, LimitError
-from rofuse_formats.image import batch
+from rofuse_formats.image import batch, checking
+from rofuse_formats.image import builder as image_builder
 from rofuse_formats.image.builder import ImageBuilder
 from rofuse_formats.image.dump import dump, load
 from rofuse_formats.image.reader import Image
@@ -272,6 +273,24 @@ def test_a_chain_of_hard_links_is_followed_once() -> None:
     add(builder, b"20000", size=3)
     image = image_of(builder)
     assert (image.inode_count, image.nlink[1]) == (2, 20_001)
+
+
+def test_attributes_have_some_names_and_not_any_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who serves an image asks for all of them at once, and who is given one, too."""
+    for module in (image_builder, checking):
+        monkeypatch.setattr(module, "MOST_XATTR_NAMES", 3)
+    builder = ImageBuilder()
+    for number in range(6):
+        names = b"user.x", b"user.%d" % (number // 2)
+        builder.xattrs(add(builder, b"%d" % number), [(name, b"") for name in names])
+    image = image_of(builder)
+    assert image.xattr_names() == {b"user.x", b"user.0", b"user.1"}
+    assert [len(image.xattrs(node)) for node in range(2, 8)] == [2, 2, 2, 2, 0, 0]
+    assert "2 not shown: extended attributes of too many different names" in builder.report.lines()[0]
+    checking.check_form(image, Limits())
+    monkeypatch.setattr(checking, "MOST_XATTR_NAMES", 2)
+    with pytest.raises(IndexDamagedError, match="too many names"):
+        checking.check_form(image, Limits())
 
 
 def test_what_many_hard_links_name_is_looked_for_once() -> None:
