@@ -64,7 +64,7 @@ class PointsFile:
         with self._lock:
             self._new.pop(row, None)
             self._new[row] = data
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():  # it lacked memory, or this is a fork
                 self._thread = threading.Thread(target=self._keep_all, name="points", daemon=True)
                 self._thread.start()
             return self._thread
