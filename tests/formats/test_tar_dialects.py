@@ -324,6 +324,14 @@ def test_globals_that_are_large_together_are_refused() -> None:
     assert [list(member.xattrs) for member in found.members] == [[b"user.0", b"user.1"]] * 2
 
 
+def test_of_a_target_that_is_too_long_no_more_is_kept_than_shows_it() -> None:
+    """A global header says it once, for a million links."""
+    links = b"".join(header(b"%d" % number, b"2") for number in range(3))
+    found = scan(extended((b"linkpath", b"t" * 60_000), kind=b"g") + links + END)
+    assert [len(text) for text in found.texts] == [4096] * 3
+    assert [member.size for member in found.members] == [60_000] * 3
+
+
 def test_a_global_access_list_is_translated_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of thousands of entries, and for any number of members."""
     lines = [b"user:%d:rwx" % number for number in range(1000, 3000)]

@@ -26,6 +26,7 @@ from rofuse_formats.archives.tar.header import (
 from rofuse_formats.archives.tar.identities import Identities
 from rofuse_formats.archives.tar.window import Window
 from rofuse_formats.entry import Builder, Extent, Time
+from rofuse_formats.limits import TARGET_MAX
 
 _LINK = ord("1")
 _SYMLINK = ord("2")
@@ -233,7 +234,7 @@ class Members:
             else:
                 length, data = size, position
         elif type_bits == stat.S_IFLNK:
-            length, data = len(link), self.builder.text(link)
+            length, data = len(link), self.builder.text(link[: TARGET_MAX + 1])  # too long as it is
         elif type_bits in (stat.S_IFCHR, stat.S_IFBLK):
             data = self._device(header, records)
         mtime, mtime_ns = self._time(records, b"mtime") or self._header_time(header[136:148])
