@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from rofuse_formats.codecs import named
 from rofuse_formats.codecs.xz import layout
 from rofuse_formats.errors import DamagedError, FormatError, IndexDamagedError, TruncatedError
-from rofuse_formats.limits import Limits
-from rofuse_formats.units import MOST_DAMAGES
+from rofuse_formats.limits import MOST_DAMAGES, Limits
 from tests.formats.units_support import (
     MIB,
     Decoded,
