@@ -36,6 +36,7 @@ from rofuse_formats.image.builder import ImageBuilder
 from rofuse_formats.image.reader import Image
 from rofuse_formats.limits import MIB
 from rofuse_formats.passes import Passes
+from rofuse_formats.patches import merged
 from rofuse_formats.readers import SourceReader, Watched
 from rofuse_formats.report import Report
 from rofuse_formats.settings import Settings
@@ -128,9 +129,8 @@ def _of_writer(writer: Writer) -> Iterator[str]:
 
 
 def tell_untrusted(report: Report, image: Image, suspect: list[tuple[int, int]]) -> None:
-    """Says which files lie in stretches of the archive that failed their check: ascending ones, which do not
-    overlap."""
-    count, first = 0, b""
+    """Says which files lie in stretches of the archive that failed their check."""
+    count, first, suspect = 0, b"", merged(suspect)
     starts, ends = [start for start, _end in suspect], [end for _start, end in suspect]
     linked: dict[int, bool] = {}  # files of several names, each of which may have a million pieces
 
