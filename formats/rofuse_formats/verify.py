@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import hashlib
 import stat
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator
+from operator import itemgetter
 from typing import NamedTuple
 
 from rofuse_formats.archive import Archive
@@ -170,9 +172,9 @@ def _file(
 def _known_damage(archive: Archive, node: int) -> tuple[str, int | None]:
     end, suspect = archive.stream.size, archive.suspect[-1]
     for extent in archive.image.each_extent(node):
-        for start, stop in suspect:
-            if start < extent.offset + extent.length and extent.offset < stop:
-                return "its data failed its check", extent.logical + max(0, start - extent.offset)
+        nearest = bisect_right(suspect, extent.offset, key=itemgetter(1))
+        if nearest < len(suspect) and (start := suspect[nearest][0]) < extent.offset + extent.length:
+            return "its data failed its check", extent.logical + max(0, start - extent.offset)
         if extent.offset + extent.length > end:
             return "the archive ends before its data does", extent.logical + max(0, end - extent.offset)
     return "", None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator
 from unittest import mock
+from unittest.mock import Mock
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from rofuse_formats.entry import Extent
 from rofuse_formats.image.builder import ImageBuilder
 from rofuse_formats.image.reader import Image
 from rofuse_formats.report import Report
+from rofuse_formats.verify import _known_damage
 
 FILE = stat.S_IFREG | 0o644
 
@@ -65,3 +67,17 @@ def test_a_file_of_many_names_and_pieces_is_looked_at_once() -> None:
     with mock.patch.object(indexing, "_places", wraps=indexing._places) as places:
         assert told(image, [(0, 1)]).startswith("21 files (first: 'file')")
     places.assert_called_once()
+
+
+@given(
+    st.lists(st.integers(1, 9), max_size=12).map(lambda lengths: list(ranges(lengths))),
+    st.integers(0, 60),
+    st.integers(1, 30),
+)
+def test_where_in_a_file_the_damage_begins(suspect: list[tuple[int, int]], at: int, size: int) -> None:
+    builder = ImageBuilder()
+    builder.add(b"file", FILE, builder.implied_owner, size, 0, 0, at)
+    archive = Mock(image=image_of(builder), suspect=[suspect], stream=Mock(size=1000))
+    bad = [at + n for n in range(size) if any(start <= at + n < end for start, end in suspect)]
+    expected = ("its data failed its check", bad[0] - at) if bad else ("", None)
+    assert _known_damage(archive, 2) == expected
