@@ -507,7 +507,13 @@ def test_a_cut_image_is_refused(size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["x", "/a", "a 100644 0 0 - - 0 0.000000000 -", "/a 100644 0 0 - - 0 0.5 -", "/.. =/a"]
+    "line",
+    [
+        *("x", "/a", "a 100644 0 0 - - 0 0.000000000 -", "/a 100644 0 0 - - 0 0.5 -", "/.. =/a"),
+        "/beyond 100644 0 0 - - 9 0.000000000 0+4@0/0,5+5@4/0",
+        "/over-another 100644 0 0 - - 9 0.000000000 0+4@0/0,3+5@4/0",
+        "/elsewhere 100644 0 0 - - 9 0.000000000 0+4@0/1",
+    ],
 )
 def test_bad_dump_lines_are_named(line: str) -> None:
     with pytest.raises(DamagedError, match="line 2"):
