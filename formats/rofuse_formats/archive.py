@@ -253,11 +253,14 @@ def _find_index(source: StoredSource, settings: Settings, here: bool, later: boo
     if isinstance(loaded, str):
         return loaded
     index, fd, is_doubtful = loaded
-    if is_doubtful:
-        wrong = _found_wrong(index, settings)
-        if wrong:
-            os.close(fd)
-            return wrong
+    try:
+        wrong = _found_wrong(index, settings) if is_doubtful else ""
+    except BaseException:  # there is not the memory for it, say
+        os.close(fd)
+        raise
+    if wrong:
+        os.close(fd)
+        return wrong
     spool = None if later else cache.load_spool(index, source)
     reason = spool if isinstance(spool, str) else ""
     if index.meta.get("unspooled") and settings.spool and not later:

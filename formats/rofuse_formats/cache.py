@@ -42,9 +42,7 @@ SPOOL_SUFFIX = ".spool"
 POINTS_SUFFIX = ".points"
 GROWING_SUFFIX = ".members"
 _KINDS = {BESIDE_SUFFIX: "index", SPOOL_SUFFIX: "spool", POINTS_SUFFIX: "index", GROWING_SUFFIX: "spool"}
-_TEMPORARY = (
-    r"\.(\d+)\.([0-9a-f]+\.)?tmp$"  # the writer's number, and others by which it tells its files apart
-)
+_TEMPORARY = r"\.(\d+)\.([0-9a-f]+\.)?tmp$"  # the writer's number, and what tells its files apart
 _DEAD = 24 * 3600  # seconds after which nobody writes any more: another process may have that number by then
 _EDGE, _SAMPLE, _SAMPLES = 1 << 16, 4096, 14
 
@@ -129,6 +127,9 @@ def load(
             return index, fd, is_doubtful
     except (IndexDamagedError, OSError) as error:
         reason = str(error)
+    except BaseException:  # there is not the memory for it, say
+        os.close(fd)
+        raise
     os.close(fd)
     return reason
 

@@ -206,3 +206,22 @@ def test_one_that_is_larger_than_any_index_may_be_is_not_read(strange: Path) -> 
     assert found == "it is larger than --max-index allows"
     os.truncate(beside, 1 << 42)
     assert not is_used(strange)
+
+
+@pytest.mark.parametrize(
+    "place", ["rofuse_formats.index.json.loads", "rofuse_formats.image.checking.check_form"]
+)
+def test_one_that_there_is_no_memory_for_leaves_nothing_open(
+    place: str, strange: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor a copy of it in memory."""
+
+    def fails(*arguments: object) -> None:
+        raise MemoryError
+
+    source = FileSource(strange)
+    before = os.listdir("/proc/self/fd")
+    monkeypatch.setattr(place, fails)
+    with pytest.raises(MemoryError):
+        find_index(source, Settings())
+    assert len(os.listdir("/proc/self/fd")) == len(before)
