@@ -243,7 +243,7 @@ class FirstPass:
         plan.begin(header, self._decoded, offset)
         yield from self._turn(plan.unseekable)
         position, last, begin = offset + header.header, 0, self._decoded
-        sound = begin  # where the last blocks begin that were decoded
+        sound = begin  # where the last blocks begin that gave something
         together = TOGETHER
         try:
             while not last:
@@ -257,7 +257,7 @@ class FirstPass:
                     decoder, together = self._decoder_at(position, offset, self._decoded - begin), 1
                     last = 0
                     continue
-                sound = self._decoded
+                sound = self._decoded if output else sound
                 for place, kind, block in blocks:
                     plan.block(place, kind, block)
                 position += len(data)
