@@ -40,6 +40,7 @@ from rofuse_mount.encoding import NO_ENTRY, direntplus, pack_statx, validity
 from rofuse_mount.filesystem import Filesystem
 from rofuse_mount.pushing import Pusher, Store
 from rofuse_mount.records import Attr, Context, FileHandle, StatFS, Statx
+from rofuse_mount.showing import printable, show
 from rofuse_mount.view import View
 
 ROOT = 1
@@ -50,6 +51,7 @@ _NS = 1_000_000_000
 _ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
 _LOOKED_UP, _MOST_TOUCHED = 16, 200_000  # entries that a name is looked for among; some ten MiB of an index
 _LOOKED_AT = 256  # inodes, for a first file
+_MANY_PIECES = 64  # that are counted once: so many take more of the index than what is remembered of them
 _MOST_TOLD = 1000  # damaged inodes that are named in the log
 
 
@@ -93,6 +95,7 @@ class ArchiveFilesystem(Filesystem):
         # then loaded before somebody waits for it.
         self._awaited = _first_file(image)
         self._touched = 0  # entries of the index, about, since it was let go
+        self._blocks: dict[int, int] = {}  # of files in many pieces, by node
 
     def store_ahead(self, store: Store) -> None:
         """See ``rofuse_mount.server``: pushes from now on what its readers will want next."""
@@ -120,7 +123,7 @@ class ArchiveFilesystem(Filesystem):
         if kind == stat.S_IFREG:
             mode &= self._file_bits
             if image.data[row] >> DATA_SHIFT == DATA_PIECES:
-                blocks = sum((extent.length + 511) >> 9 for extent in image.extents(node))
+                blocks = self._blocks_in_pieces(node)
         elif kind == stat.S_IFDIR:
             mode &= self._directory_bits
             size = blocks = 0
@@ -142,6 +145,16 @@ class ArchiveFilesystem(Filesystem):
         uid, gid = self._uids[owner], self._gids[owner]
         times = atime, mtime, ctime, atime_ns, mtime_ns, ctime_ns
         return (node, size, blocks, *times, mode, image.nlink[row], uid, gid, rdev, _BLOCK, 0)
+
+    def _blocks_in_pieces(self, node: int) -> int:
+        """Of 512 bytes. Counted once where there are many: each name of the file asks for them."""
+        blocks = self._blocks.get(node)
+        if blocks is None:
+            lengths = self._image.piece_lengths(node)
+            blocks = sum((length + 511) >> 9 for length in lengths)
+            if len(lengths) > _MANY_PIECES:
+                self._blocks[node] = blocks
+        return blocks
 
     # -- names and attributes --------------------------------------------------------------------------------
 
@@ -331,8 +344,8 @@ class ArchiveFilesystem(Filesystem):
     def _tell(self, node: int, offset: int, error: FormatError) -> None:
         if node not in self._told and len(self._told) < _MOST_TOLD:
             self._told.add(node)
-            path = self._image.path(node).decode("utf-8", "backslashreplace")
-            self._log(f"{path}: byte {offset} cannot be read: {error}")
+            path = show(self._image.path(node))
+            self._log(f"{path}: byte {offset} cannot be read: {printable(str(error))}")
 
 
 def _first_file(image: Image) -> int:

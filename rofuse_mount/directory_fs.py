@@ -26,6 +26,7 @@ from rofuse_mount.archive_fs import ArchiveFilesystem
 from rofuse_mount.owner_only import OwnerOnlyFilesystem
 from rofuse_mount.pushing import Store
 from rofuse_mount.records import Context, FileHandle, OpenResponse
+from rofuse_mount.showing import show
 from rofuse_mount.view import View
 
 _MOST_NAMED, _LONGEST_NAMES = 100, 1 << 14  # changed files that ``status`` names, and all their characters
@@ -92,7 +93,7 @@ class DirectoryFilesystem(ArchiveFilesystem):
             path = self._image.path(node)
             room = max(0, _LONGEST_NAMES - sum(map(len, self._changed.values())))
             self._changed[node] = path[:room].decode("utf-8", "surrogateescape")
-            self._log(f"{path.decode('utf-8', 'backslashreplace')}: {error}")
+            self._log(f"{show(path)}: {error}")
         return OSError(ESTALE, str(error))
 
 

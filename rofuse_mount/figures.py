@@ -43,14 +43,14 @@ def together(lines: Iterable[bytes]) -> dict[str, Any]:
             for name, values in sums.items():
                 for key in values:
                     values[key] += int(told.get(name, {}).get(key, 0))
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise ValueError("figures that cannot be understood") from error
-    requests = {
-        name: {
-            "count": latency.count,
-            "median_us": round(latency.median_us, 1),
-            "p99_us": round(latency.p99_us, 1),
+        requests = {
+            name: {
+                "count": latency.count,
+                "median_us": round(latency.median_us, 1),
+                "p99_us": round(latency.p99_us, 1),
+            }
+            for name, latency in counters.summary([table]).items()
         }
-        for name, latency in counters.summary([table]).items()
-    }
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError) as error:
+        raise ValueError("figures that cannot be understood") from error
     return {"requests": requests, **sums, "changed": sorted(changed)}

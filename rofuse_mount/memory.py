@@ -8,6 +8,8 @@ than decoding it. So there is one heap for all, and it keeps what it has.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from errno import ENOMEM
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
@@ -27,15 +29,32 @@ def keep_one_heap() -> None:
 
 
 def bound_memory(most: int) -> None:
-    """Lets this process, and what it starts, have ``most`` bytes beyond what it has. Of mapped files nothing counts:
-    RLIMIT_DATA (getrlimit(2)). Raises OSError."""
+    """Lets this process, and what it starts, have ``most`` bytes beyond what it has, and no more than before. Of mapped
+    files nothing counts: RLIMIT_DATA (getrlimit(2)). Raises OSError."""
     import resource
 
     with open("/proc/self/statm", "rb") as file:
         data = int(file.read().split()[5]) * resource.getpagesize()  # proc_pid_statm(5)
-    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    soft = data + most if hard == resource.RLIM_INFINITY else min(data + most, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    bounds = [data + most, *(bound for bound in before if bound != resource.RLIM_INFINITY)]
+    resource.setrlimit(resource.RLIMIT_DATA, (min(bounds), before[1]))
+
+
+@contextmanager
+def bounded(most: int) -> Iterator[None]:
+    """``bound_memory`` for a while. Raises MemoryError where there was no room, however that was said."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    bound_memory(most)
+    try:
+        yield
+    except Exception as error:
+        if lacks_memory(error):
+            raise MemoryError from error
+        raise
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
 def lacks_memory(error: BaseException) -> bool:

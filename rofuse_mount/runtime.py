@@ -13,6 +13,7 @@ Rules
 - The directory is ``$XDG_RUNTIME_DIR/rofuse-mount`` where that is the user's own, else ``/run/rofuse-mount`` for root
   and ``/tmp/rofuse-mount-UID``; private to its user, else it is not used.
 - A mount does not depend on any of this: where nothing can be written, nothing is.
+- Root reads what other users say of theirs: it may be anything, and is nothing where it is not what it should be.
 """
 
 from __future__ import annotations
@@ -187,7 +188,8 @@ def live(uid: int | None = None) -> list[tuple[int, dict[str, Any]]]:
     except OSError:
         return []
     stems = (name[:-5] for name in names if name.endswith(".json"))
-    facts = ((number, read(number, uid)) for number in sorted(int(stem) for stem in stems if stem.isdigit()))
+    numbers = sorted(int(stem) for stem in stems if stem.isascii() and stem.isdecimal())
+    facts = ((number, read(number, uid)) for number in numbers)
     return [(number, found) for number, found in facts if found is not None]
 
 
@@ -201,7 +203,7 @@ def read(minor: int, uid: int | None = None) -> dict[str, Any] | None:
     except BlockingIOError:
         try:
             facts = json.loads(os.pread(fd, 1 << 16, 0))
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         return facts if isinstance(facts, dict) else None
     finally:
@@ -229,6 +231,11 @@ def _open(minor: int, uid: int | None) -> int | None:
     if not _is_private(folder, user):
         return None
     try:
-        return os.open(os.path.join(folder, f"{minor}.json"), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # it may be a pipe
+        fd = os.open(os.path.join(folder, f"{minor}.json"), flags)
     except OSError:
         return None
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    return None

@@ -5,7 +5,11 @@ from __future__ import annotations
 
 def show(name: bytes) -> str:
     """A name for a message or a screen: control characters, and what is no UTF-8, as escapes."""
-    text = name.decode("utf-8", "backslashreplace")
+    return printable(name.decode("utf-8", "backslashreplace"))
+
+
+def printable(text: str) -> str:
+    """A text whose control characters, line ends among them, are escapes."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -7,7 +7,8 @@ Rules
   that change what is indexed are the same. Whatever is not fresh, or damaged, is as good as absent.
 - That of a directory does not go stale: it says what the directory was. It is used when that is asked for.
 - An index that another user could have written is not used. One that lies beside its archive may have come with it:
-  it is used when all that it says can be (``image.checking``).
+  it is used when all that it says can be (``image.checking``). If it is the archive's owner's and not ours, it is
+  copied first: what was found good stays as it was.
 - It is written to a temporary name and renamed. A cache that cannot be written is no error: the index stays in memory.
 - A spool lies in the cache directory always, under the index's name there, and is of no use without its index. Whoever
   reads one holds a shared lock on it; what is locked is not dropped.
@@ -23,6 +24,7 @@ import fcntl
 import os
 import re
 import stat
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,7 +42,8 @@ SPOOL_SUFFIX = ".spool"
 POINTS_SUFFIX = ".points"
 GROWING_SUFFIX = ".members"
 _KINDS = {BESIDE_SUFFIX: "index", SPOOL_SUFFIX: "spool", POINTS_SUFFIX: "index", GROWING_SUFFIX: "spool"}
-_TEMPORARY = r"\.(\d+)\.tmp$"
+_TEMPORARY = r"\.(\d+)\.([0-9a-f]+\.)?tmp$"  # the writer's number, and what tells its files apart
+_DEAD = 24 * 3600  # seconds after which nobody writes any more: another process may have that number by then
 _EDGE, _SAMPLE, _SAMPLES = 1 << 16, 4096, 14
 
 
@@ -102,21 +105,47 @@ def _place(source: str, suffix: str) -> str:
     return os.path.join(directory(), f"{name}-{sha256(path).hexdigest()[:24]}{suffix}")
 
 
-def load(path: str, source: StoredSource, options: dict[str, Any]) -> tuple[Index, int] | str:
-    """The index at ``path`` and a descriptor of it, or in a few words why it cannot be used."""
+def load(
+    path: str, source: StoredSource, options: dict[str, Any], most: int
+) -> tuple[Index, int, bool] | str:
+    """The index at ``path``, a descriptor of it, and whether it is doubtful, for somebody else may have made it; or in
+    a few words why it cannot be used. ``most``: bytes that a doubtful one may have."""
     fd = _open(path, source)
     if isinstance(fd, str):
         return fd
     try:
+        status = os.fstat(fd)
+        is_doubtful = path == beside(os.fsdecode(source.path)) or status.st_uid != os.geteuid()
+        if is_doubtful and status.st_size > most:
+            raise IndexDamagedError("it is larger than --max-index allows")
+        if status.st_uid not in (0, os.geteuid()):
+            fd = _copied(fd, status.st_size)
         index = Index(fd)
         reason = staleness(index, source, options)
         if not reason:
             _used(fd)
-            return index, fd
+            return index, fd, is_doubtful
     except (IndexDamagedError, OSError) as error:
         reason = str(error)
+    except BaseException:  # there is not the memory for it, say
+        os.close(fd)
+        raise
     os.close(fd)
     return reason
+
+
+def _copied(fd: int, size: int) -> int:
+    """A descriptor of a copy in memory, instead of this one. Raises OSError; then this one is as it was."""
+    copy = os.memfd_create("rofuse-index", os.MFD_CLOEXEC)
+    try:
+        at = 0
+        while at < size and (count := os.sendfile(copy, fd, at, size - at)):
+            at += count
+    except OSError:
+        os.close(copy)
+        raise
+    os.close(fd)
+    return copy
 
 
 def load_spool(index: Index, source: StoredSource) -> Spool | str | None:
@@ -229,7 +258,7 @@ def anonymous_file() -> int:
 def store(fd: int, path: str) -> str:
     """Gives the finished file in ``fd`` the name ``path``, copied where it must be; returns why that failed, or
     nothing."""
-    temporary = f"{path}.{os.getpid()}.tmp"
+    temporary = f"{path}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
     try:
         os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
         if not _linked(fd, temporary):
@@ -360,8 +389,12 @@ def sweep() -> None:
         return
     for file in files:
         process = re.search(_TEMPORARY, file.name)
-        if process and not os.path.exists(f"/proc/{process[1]}"):
-            try:
+        try:
+            if process and not (os.path.exists(f"/proc/{process[1]}") and _is_young(file)):
                 os.unlink(file.path)
-            except OSError:
-                pass  # another sweep was faster, or it is not ours
+        except OSError:
+            pass  # another sweep was faster, or it is not ours
+
+
+def _is_young(file: os.DirEntry[str]) -> bool:
+    return time.time() - file.stat(follow_symlinks=False).st_mtime < _DEAD

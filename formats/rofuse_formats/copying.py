@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from errno import EFAULT
 
 from rofuse_formats.errors import DamagedError
@@ -54,3 +54,12 @@ class Copier:
     def __del__(self, close: Callable[[int], None] = os.close) -> None:  # kept: modules may be gone by then
         if self._fd >= 0:
             close(self._fd)
+
+
+def joined(pieces: Iterable[memoryview]) -> bytes:
+    """What they hold together. Raises as ``Copier.copy``."""
+    copier = Copier()
+    try:
+        return b"".join(map(copier.own, pieces))
+    finally:
+        copier.close()

@@ -33,6 +33,9 @@ _HEADER = struct.Struct("<8sII")
 _SECTION = struct.Struct("<8sQQI4x")
 _CHECKSUM = struct.Struct("<I4x")
 _MOST_SECTIONS = 64
+LARGEST_META = 16 * MIB
+"""Bytes of a description, several times what any that is written here can have: as objects it takes thirty times
+that."""
 _ALIGNMENT = 64
 
 
@@ -99,6 +102,8 @@ class Index:
         self._map = mmap.mmap(fd, self.size, prot=mmap.PROT_READ)
         view = memoryview(self._map)
         sections = _sections(view, check)
+        if len(sections.get(b"META", b"")) > LARGEST_META:
+            raise IndexDamagedError("the index's description is larger than any")
         try:
             self.meta: dict[str, Any] = json.loads(bytes(sections[b"META"]))
             self.image = sections[b"IMAGE"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -35,6 +36,7 @@ from rofuse_formats.image.builder import ImageBuilder
 from rofuse_formats.image.reader import Image
 from rofuse_formats.limits import MIB
 from rofuse_formats.passes import Passes
+from rofuse_formats.patches import merged
 from rofuse_formats.readers import SourceReader, Watched
 from rofuse_formats.report import Report
 from rofuse_formats.settings import Settings
@@ -128,13 +130,26 @@ def _of_writer(writer: Writer) -> Iterator[str]:
 
 def tell_untrusted(report: Report, image: Image, suspect: list[tuple[int, int]]) -> None:
     """Says which files lie in stretches of the archive that failed their check."""
-    count, first = 0, b""
+    count, first, suspect = 0, b"", merged(suspect)
+    starts, ends = [start for start, _end in suspect], [end for _start, end in suspect]
+    linked: dict[int, bool] = {}  # files of several names, each of which may have a million pieces
+
+    def is_bad(node: int) -> bool:
+        for place, length in _places(image, node):
+            nearest = bisect_right(ends, place)  # the first that ends behind where it begins
+            if nearest < len(starts) and starts[nearest] < place + length:
+                return True
+        return False
+
     for path, node in image.walk():
-        if stat.S_ISREG(image.mode[node - 1]) and any(
-            start < place + length and place < end
-            for place, length in _places(image, node)
-            for start, end in suspect
-        ):
+        if not stat.S_ISREG(image.mode[node - 1]):
+            continue
+        bad = linked.get(node)
+        if bad is None:
+            bad = is_bad(node)
+            if image.nlink[node - 1] > 1:
+                linked[node] = bad
+        if bad:
             count, first = count + 1, first or path
     name = first.decode("utf-8", "backslashreplace")[:200]
     whom = f"{count} files (first: {name!r}) are read as errors" if count else "no file lies there"

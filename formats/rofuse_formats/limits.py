@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import os
 
-from rofuse_formats.errors import RatioError
+from rofuse_formats.errors import DamagedError, RatioError
 
 MIB = 1 << 20
 NAME_MAX = 255  # linux/limits.h: no name can be longer
 TARGET_MAX = 4095  # PATH_MAX less its NUL: what readlink(2) can give
 UNQUESTIONED = 1 << 30
 """Bytes that anything may become, however little it is compressed: they take a second or two to decode."""
+MOST_XATTR_NAMES = 1 << 20
+"""Different names of extended attributes, in all: any real archive has some dozens, and whoever serves it asks for all
+of them at once."""
+MOST_DAMAGES = 1000
+"""After so many the rest of a compressed source is not read: nobody wants it, and each takes memory, and a little of
+every read."""
+
+
+def check_damages(count: int, offset: int) -> None:
+    """Raises DamagedError, the last one, where a source that was read up to ``offset`` has so many already."""
+    if count >= MOST_DAMAGES:
+        raise DamagedError(f"{MOST_DAMAGES} damages are enough: read up to offset {offset}", offset)
 
 
 def three_quarters_of_memory() -> int:

@@ -32,7 +32,11 @@ def check_window(window: int, what: str, limits: Limits) -> None:
 
 class LzmaReader:
     """Decodes ``before``, the source from ``position`` to ``end``, and ``after``, as one stream of ``format``. What is
-    said of ``what`` is that it begins at ``start``, if that is not ``position``."""
+    said of ``what`` is that it begins at ``start``, if that is not ``position``.
+
+    ``is_beyond``: whether the decoder has been given ``after``. All that was in the source has been read by then, and
+    what comes now is of ``after`` alone: the decoder asks for more only when it has no more to give out.
+    """
 
     def __init__(
         self,
@@ -51,6 +55,7 @@ class LzmaReader:
         self._what, self._source, self._limits = what, source, limits
         self._start, self.position, self._end = position if start < 0 else start, position, end
         self._before, self._after = before, after
+        self.is_beyond = False
 
     @property
     def ended(self) -> bool:
@@ -93,6 +98,7 @@ class LzmaReader:
                 raise self.truncated()
         else:
             data, self._after = self._after, b""
+            self.is_beyond = bool(data) or self.is_beyond
         return data
 
     def _failure(self, error: lzma.LZMAError) -> Exception:

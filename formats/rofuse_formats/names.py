@@ -178,7 +178,7 @@ def stored(archive: Archive, node: int) -> int | None:
     if not image.size[node - 1]:
         return 0
     total = 0
-    for extent in image.extents(node):
+    for extent in image.each_extent(node):
         if extent.stream == layout.MEMBER_STREAM:
             return image.member(extent.offset).packed or None  # 0: its format cannot say it
         if not _is_plain(archive, extent.offset >> layout.SPAN_SHIFT):

@@ -9,7 +9,7 @@ cursor starts, for the codec has a point there.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from rofuse_formats.codecs import Cursor, SeekableStream
@@ -46,11 +46,29 @@ class Zeros:
 
 def patched(stream: SeekableStream, patches: Sequence[Patch]) -> SeekableStream:
     """``stream`` with its stretches replaced. Of patches that overlap, the later ones of the list win."""
-    kept: list[Patch] = []
+    kept: list[Patch] = []  # ascending, none over another
+    ends: list[int] = []
     for patch in patches:
-        kept = [part for other in kept for part in _without(other, patch)] + [patch]
-    kept = [patch for patch in kept if patch.start < min(patch.end, stream.size)]
-    return Patched(stream, sorted(kept, key=lambda patch: patch.start)) if kept else stream
+        if patch.start >= min(patch.end, stream.size):
+            continue
+        first = last = bisect_right(ends, patch.start)
+        while last < len(kept) and kept[last].start < patch.end:
+            last += 1
+        parts = [part for other in kept[first:last] for part in _without(other, patch)]
+        kept[first:last] = sorted([*parts, patch], key=lambda part: part.start)
+        ends[first:last] = [part.end for part in kept[first : first + len(parts) + 1]]
+    return Patched(stream, kept) if kept else stream
+
+
+def merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ascending ranges, none of which touches another, that cover what these do."""
+    found: list[tuple[int, int]] = []
+    for start, end in sorted(ranges):
+        if found and start <= found[-1][1]:
+            found[-1] = found[-1][0], max(end, found[-1][1])
+        else:
+            found.append((start, end))
+    return found
 
 
 class _Part:

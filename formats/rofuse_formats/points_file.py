@@ -11,6 +11,8 @@ Rules
   written. The format checks once more what it is given back.
 - Canonical. Written whole, to a file without a name that is then given one: whoever reads meets the old or the new.
 - Bounded by ``LARGEST`` and a share of the archive: what was kept last stays.
+- Written by one thread, which rests after it took long: what comes meanwhile is written together, and hardly more is
+  written than was read.
 - Nothing that fails here is an error to who reads the archive: it is told to ``tell``, once.
 """
 
@@ -20,8 +22,10 @@ import os
 import threading
 import zlib
 from collections.abc import Callable, Iterator
+from itertools import chain
 from struct import Struct
 from struct import error as StructError
+from time import monotonic, sleep
 
 from rofuse_formats import cache
 from rofuse_formats.errors import IndexDamagedError
@@ -36,6 +40,7 @@ _HEADER = Struct("<10s32sII")
 _RECORD = Struct("<QQI")
 _CHECKSUM = Struct("<I")
 _LONGEST_PATH = 1 << 16
+_LONG, _REST = 0.05, 20  # seconds of writing after which it rests, that many times as long
 
 
 class PointsFile:
@@ -45,7 +50,9 @@ class PointsFile:
         self._source, self._digest, self._path, self._tell = source, digest, path, tell
         self.source, self.digest, self.tell = source, digest, tell
         self._most = min(LARGEST, max(SMALLEST, source.size // SHARE))
-        self._writing = threading.Lock()
+        self._lock = threading.Lock()  # of what follows
+        self._new: dict[int, bytes] = {}  # not yet written, those that came last at the end
+        self._thread: threading.Thread | None = None  # that writes
         self._told = False
 
     def load(self, row: int) -> bytes | None:
@@ -53,22 +60,38 @@ class PointsFile:
         return next((data for found, data in self._members({row}) if found == row), None)
 
     def keep(self, row: int, data: bytes) -> threading.Thread:
-        """Keeps it in place of what was kept of the member, by a thread of its own."""
-        thread = threading.Thread(target=self._keep, args=(row, data), name="points", daemon=True)
-        thread.start()
-        return thread
+        """Keeps it in place of what was kept of the member, by a thread that has an end."""
+        with self._lock:
+            self._new.pop(row, None)
+            self._new[row] = data
+            if self._thread is None or not self._thread.is_alive():  # it lacked memory, or this is a fork
+                self._thread = threading.Thread(target=self._keep_all, name="points", daemon=True)
+                self._thread.start()
+            return self._thread
 
-    def _keep(self, row: int, data: bytes) -> None:
-        with self._writing:
-            kept, room = {row: data}, self._most - len(data)
-            for found, other in self._members():
-                if found != row and len(other) <= room:
-                    kept[found] = other
-                    room -= len(other)
-            try:
-                trouble = self._write(kept) if room >= 0 else ""
-            except OSError as error:
-                trouble = f"{self._path}: {error.strerror}"
+    def _keep_all(self) -> None:
+        while True:
+            with self._lock:
+                new, self._new = self._new, {}
+                if not new:
+                    self._thread = None
+                    return
+            began = monotonic()
+            self._keep(new)
+            taken = monotonic() - began
+            if taken > _LONG:
+                sleep(taken * _REST)
+
+    def _keep(self, new: dict[int, bytes]) -> None:
+        kept, room = dict[int, bytes](), self._most
+        for found, data in chain(reversed(new.items()), self._members()):
+            if found not in kept and len(data) <= room:
+                kept[found] = data
+                room -= len(data)
+        try:
+            trouble = self._write(kept) if kept.keys() & new.keys() else ""
+        except OSError as error:
+            trouble = f"{self._path}: {error.strerror}"
         if trouble and not self._told:
             self._told = True
             self._tell(f"seek points are not kept: {trouble}")

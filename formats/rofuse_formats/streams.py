@@ -30,7 +30,7 @@ from rofuse_formats.errors import DamagedError, TruncatedError
 from rofuse_formats.image import layout
 from rofuse_formats.limits import MIB
 from rofuse_formats.mapped import MappedFile
-from rofuse_formats.patches import Patch, Zeros, patched
+from rofuse_formats.patches import Patch, Zeros, merged, patched
 from rofuse_formats.source import SourcePart, StoredSource, runs
 from rofuse_formats.spool import Spool
 
@@ -177,6 +177,7 @@ def decoded_stream(
 ) -> DecodedStream:
     """Random access to the stream of this number, with what of it lies in the spool, and without what is suspect."""
     suspect = () if salvage else suspect
+    suspect = merged(suspect)
     patches: list[Patch] = spool.runs(number) if spool else []
     patches += [Zeros(start, end) for start, end in suspect]
     return DecodedStream(patched(stream, patches), cache, number, suspect)
@@ -184,8 +185,8 @@ def decoded_stream(
 
 class DecodedStream:
     """Random access to a compressed stream, for any number of threads. What touches ``suspect``, ranges that failed
-    their check, is an error for its reader. ``budget``: bytes that its cursors may hold, where
-    it shares with others."""
+    their check (``patches.merged``), is an error for its reader. ``budget``: bytes that its cursors may hold, where it
+    shares with others."""
 
     def __init__(
         self,
@@ -196,7 +197,7 @@ class DecodedStream:
         budget: int | None = None,
     ) -> None:
         self.size = stream.size
-        self._suspect = suspect
+        self._suspect, self._suspect_ends = suspect, [stop for _start, stop in suspect]
         self._stream, self._cache, self._number = stream, cache, number
         self._lock = cache.lock
         self._idle: list[Cursor] = []  # least recently used first
@@ -211,9 +212,9 @@ class DecodedStream:
 
     def read(self, offset: int, size: int, /) -> list[memoryview]:
         end = min(offset + size, self.size)
-        for start, stop in self._suspect:
-            if start < end and offset < stop:
-                raise DamagedError("its data failed its check; --salvage reads it all the same", offset)
+        number = bisect_right(self._suspect_ends, offset)
+        if number < len(self._suspect) and self._suspect[number][0] < end:
+            raise DamagedError("its data failed its check; --salvage reads it all the same", offset)
         pieces = []
         while offset < end:
             block, skipped = divmod(offset, BLOCK)

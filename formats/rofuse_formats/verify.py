@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import hashlib
 import stat
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator
+from operator import itemgetter
 from typing import NamedTuple
 
 from rofuse_formats.archive import Archive
 from rofuse_formats.archives import formats
-from rofuse_formats.copying import Copier
+from rofuse_formats.copying import Copier, joined
 from rofuse_formats.errors import FormatError
 from rofuse_formats.limits import MIB
 from rofuse_formats.seals import Digest, Sealed, SealedFormat, Seals
@@ -87,7 +89,7 @@ def _seals(archive: Archive) -> tuple[Seals, list[str]]:
         node = archive.image.resolve(path)
         is_ordinary = node and stat.S_ISREG(archive.image.mode[node - 1])
         size = archive.image.size[node - 1] if is_ordinary else 0
-        return b"".join(archive.read(node, 0, size)) if is_ordinary and size <= _LARGEST_LIST else None
+        return joined(archive.read(node, 0, size)) if is_ordinary and size <= _LARGEST_LIST else None
 
     try:
         seals = kind.seals(archive.contents.base, read)
@@ -169,10 +171,10 @@ def _file(
 
 def _known_damage(archive: Archive, node: int) -> tuple[str, int | None]:
     end, suspect = archive.stream.size, archive.suspect[-1]
-    for extent in archive.image.extents(node):
-        for start, stop in suspect:
-            if start < extent.offset + extent.length and extent.offset < stop:
-                return "its data failed its check", extent.logical + max(0, start - extent.offset)
+    for extent in archive.image.each_extent(node):
+        nearest = bisect_right(suspect, extent.offset, key=itemgetter(1))
+        if nearest < len(suspect) and (start := suspect[nearest][0]) < extent.offset + extent.length:
+            return "its data failed its check", extent.logical + max(0, start - extent.offset)
         if extent.offset + extent.length > end:
             return "the archive ends before its data does", extent.logical + max(0, end - extent.offset)
     return "", None

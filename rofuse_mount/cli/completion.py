@@ -37,15 +37,18 @@ def members(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> 
     try:
         archive = _opened(source)
         return [] if archive is None else [CompletionItem(path) for path in _beginning(archive, incomplete)]
-    except (FormatError, OSError):
+    except (FormatError, MemoryError, OSError):
         return []  # the command itself will say it
 
 
 def _opened(source: str) -> Archive | None:
     from rofuse_formats import Archive, Settings, open, parts
     from rofuse_formats.archive import find_index
+    from rofuse_formats.limits import three_quarters_of_memory
+    from rofuse_mount.memory import bounded
 
-    found = find_index(file := parts.opened(source), Settings(), later=True)
+    with bounded(three_quarters_of_memory()):
+        found = find_index(file := parts.opened(source), Settings(), later=True)
     if not isinstance(found, str):
         os.close(found.fd)
         return Archive(file, found.index, Settings(), found.path, later=True)

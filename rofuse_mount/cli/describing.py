@@ -32,6 +32,7 @@ class Describer:
     def __init__(self, archive: Archive) -> None:
         self.archive, self.image = archive, archive.image
         self._owners: dict[int, str] = {}
+        self._linked: dict[int, int | None] = {}
         self._wholly_packed = bool(archive.compression) and not archive.image.has_members
 
     # -- JSON ------------------------------------------------------------------------------------------------
@@ -54,7 +55,7 @@ class Describer:
         target = rdev = kept = "null"
         if kind == stat.S_IFREG:
             if not self._wholly_packed:
-                known = stored(self.archive, node)
+                known = self._stored(node)
                 kept = "null" if known is None else str(known)
         elif kind == stat.S_IFDIR:
             size = 0
@@ -69,6 +70,14 @@ class Describer:
             f'"mode": {mode & 0o7777}, {who}, "mtime": {decimal(image.mtime[row], image.mtime_ns[row])}, '
             f'"nlink": {image.nlink[row]}, "ino": {node}, "target": {target}, "rdev": {rdev}, "stored": {kept}'
         )
+
+    def _stored(self, node: int) -> int | None:
+        """As ``stored``; counted once of a file of several names, which may have a million pieces."""
+        if self.image.nlink[node - 1] < 2:
+            return stored(self.archive, node)
+        if node not in self._linked:
+            self._linked[node] = stored(self.archive, node)
+        return self._linked[node]
 
     def _owner(self, owner: int) -> str:
         names = (quoted(text(name)) if name else "null" for name in self.image.owner_names(owner))

@@ -1,16 +1,23 @@
-"""Live mounts, asked: what ``status`` and ``takeover`` have in common."""
+"""Live mounts, asked: what ``status`` and ``takeover`` have in common.
+
+Rules
+- Who asks may be root, and who answers any user: what is no answer counts as none, and so does one without end.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import socket
+from time import monotonic
 from typing import Any
 
 from rofuse_mount import figures, mounting, runtime
 from rofuse_mount.cli import outcome
 
 _ANSWER_SECONDS = 2.0
+_MOST_LINES = 256
+_MOST = 1 << 62  # that a number can be
 _MESSAGE_MAX = 1 << 18
 _DESCRIPTORS_MAX = 253  # of one message: SCM_MAX_FD
 _NEW: dict[str, Any] = {"server_pid": None, "worker_pids": [], "restarts": 0, "takeovers": 0}
@@ -29,24 +36,57 @@ class LiveMount:
     def status(self) -> dict[str, Any]:
         """What is under ``KEYS``, and ``spins``. Servers that do not answer in time are left out of the figures."""
         facts, lines = self._ask_status()
-        known = _NEW | self.facts | facts | figures.together(lines)
+        try:
+            known = _NEW | self.facts | facts | figures.together(lines)
+        except ValueError:
+            known = _NEW | self.facts | facts | figures.together(())
         processes = {known["supervisor_pid"], *known["worker_pids"]}
         known["rss"] = sum(map(_resident, processes))
         return known
 
     def _ask_status(self) -> tuple[dict[str, Any], list[bytes]]:
-        lines = []
+        """What its supervisor says of it, and a line of figures of each server."""
+        lines: list[bytes] = []
         connection = runtime.ask(self.minor, b"status", self.uid)
         if connection is None:
             return {}, []
+        end = monotonic() + _ANSWER_SECONDS
         with connection:
-            connection.settimeout(_ANSWER_SECONDS)
             try:
-                while line := connection.recv(_MESSAGE_MAX):
+                while len(lines) < _MOST_LINES and (left := end - monotonic()) > 0:
+                    connection.settimeout(left)
+                    line = connection.recv(_MESSAGE_MAX)
+                    if not line:
+                        break
                     lines.append(line)
             except OSError:
                 pass  # a server that is busy or stopped
-        return (json.loads(lines[0]), lines[1:]) if lines else ({}, [])
+        try:
+            facts = json.loads(lines[0]) if lines else {}
+        except (ValueError, RecursionError):
+            return {}, []
+        if not isinstance(facts, dict) or not _are_facts(self.facts | facts):
+            return {}, []
+        return facts, lines[1:]
+
+
+def _are_facts(told: dict[str, Any]) -> bool:
+    """Whether everything is what it should be."""
+    known = _NEW | told
+    pids = [known.get("supervisor_pid"), *_listed(known["worker_pids"])]
+    numbers = [known["restarts"], known["takeovers"], *pids, known["server_pid"] or 0]
+    texts = [known.get(key) for key in ("source", "mountpoint", "fstype")]
+    started = known.get("started")
+    return (
+        all(type(number) is int and 0 <= number < _MOST for number in numbers)
+        and all(isinstance(text, str) for text in texts)
+        and isinstance(started, int | float)
+        and 0 <= started < _MOST
+    )
+
+
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [None]
 
 
 def every() -> list[LiveMount]:
@@ -56,7 +96,8 @@ def every() -> list[LiveMount]:
     users = {os.getuid()}
     if os.getuid() == 0:
         users |= {user_of(entry) for entry in mountinfo.read() if entry.fstype.startswith(b"fuse")}
-    return [LiveMount(minor, uid, facts) for uid in sorted(users) for minor, facts in runtime.live(uid)]
+    found = [LiveMount(minor, uid, facts) for uid in sorted(users) for minor, facts in runtime.live(uid)]
+    return [mount for mount in found if _are_facts(mount.facts)]
 
 
 def at(mountpoint: str) -> LiveMount:
@@ -67,7 +108,7 @@ def at(mountpoint: str) -> LiveMount:
         raise mounting.MountpointError(f"{shown} is not a mountpoint")
     uid = user_of(entry)
     facts = runtime.read(entry.minor, uid)
-    if facts is None:
+    if facts is None or not _are_facts(facts):
         whose = "" if uid in (os.getuid(), 0) else f" of this user, but of user {uid}"
         raise mounting.MountpointError(f"{shown} is not a live mount of rofuse-mount{whose}")
     return LiveMount(entry.minor, uid, facts)

@@ -27,9 +27,12 @@ from rofuse_formats.index import Index
 from rofuse_formats.limits import MIB, three_quarters_of_memory
 from rofuse_formats.source import FileSource, StoredSource
 from rofuse_mount.cli import outcome, parameters
+from rofuse_mount.memory import bounded
 
 if TYPE_CHECKING:
     import socket
+
+    from rofuse_formats.entry import CarryingFormat
 
 STANDARD_INPUT = "-"
 _REPORT_MAX = 1 << 16
@@ -98,7 +101,7 @@ def open_source(
         if not source.named:
             found, keep = "standard input is indexed for this one time", False
         if found is None:
-            kept = find_index(source, settings, options["index_here"], later=later)
+            kept = _find_index(source, settings, options["index_here"], later)
             if isinstance(kept, str):
                 found = kept
             elif rebuild:
@@ -111,11 +114,28 @@ def open_source(
                     found = str(error)
                     os.close(kept.fd)
         if (carrying := carrier(source)) is not None:
-            fd = carried_index(source, carrying, settings)
+            fd = _carried_index(source, carrying, settings)
             return Opened(Archive(source, Index(fd), settings, later=later), fd, ["it brings its index"])
         return _with_new_index(source, settings, options, found, keep, later, quickly=not serves)
     except (errors.FormatError, OSError) as error:
         raise outcome.about(path, error) from error
+
+
+def _find_index(source: StoredSource, settings: Settings, here: bool, later: bool) -> Found | str:
+    """As ``find_index``. One that came with its archive may be made to take any memory, and is none then."""
+    try:
+        with bounded(settings.limits.max_memory or three_quarters_of_memory()):
+            return find_index(source, settings, here, later=later)
+    except MemoryError:
+        return "it takes more memory than there may be"
+
+
+def _carried_index(source: StoredSource, carrying: CarryingFormat, settings: Settings) -> int:
+    try:
+        with bounded(settings.limits.max_memory or three_quarters_of_memory()):
+            return carried_index(source, carrying, settings)
+    except MemoryError:
+        raise errors.LimitError(_of_memory(settings.limits.max_memory)) from None
 
 
 def _open_directory(

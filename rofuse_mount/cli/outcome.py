@@ -75,8 +75,8 @@ def show(text: str) -> str:
 
 
 def say(message: str) -> None:
-    """One line on standard error."""
-    line = " ".join(message.split("\n"))
+    """One line on standard error. What of it an archive says is not what a terminal is told to do."""
+    line = showing.printable(" ".join(message.split("\n")))
     try:
         print(f"rofuse-mount: {line}", file=sys.stderr, flush=True)
     except OSError:

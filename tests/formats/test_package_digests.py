@@ -221,6 +221,16 @@ def test_what_cannot_be_capabilities(text: bytes) -> None:
     assert capabilities.attribute(text) is None
 
 
+def test_what_is_remembered_of_capabilities_is_bounded() -> None:
+    """In a process that opens one package after the other."""
+    every = b"cap_chown,cap_kill,cap_sys_time" * 100
+    assert capabilities.attribute(every + b"=ep" + b" " * 4096) is None
+    for number in range(1000):
+        capabilities.attribute(b"%d=p" % (number % 60) + b" " * number)
+    remembered = capabilities._attribute.cache_info()
+    assert remembered.currsize <= 256
+
+
 def test_capabilities_that_cannot_be_are_told() -> None:
     data = altered(package("rpm-capabilities.rpm"), b"cap_setuid=p", b"cap_nobody=p")
     try:

@@ -17,6 +17,7 @@ import rofuse_formats
 from rofuse_formats import Settings
 from rofuse_formats.archives.deb import FORMAT as DEB
 from rofuse_formats.archives.rpm import FORMAT as RPM
+from rofuse_formats.archives.rpm import files
 from rofuse_formats.errors import DamagedError, FormatError
 from rofuse_formats.image import layout
 from rofuse_formats.verify import verify
@@ -306,3 +307,16 @@ def test_a_header_whose_files_are_damaged_costs_just_that() -> None:
     short = opened(shortened(package("rpm-none.rpm")).replace(b"07070X00", b"07070X7f", 1))
     assert short.report.damage and short.image.resolve(b"usr/share/text")
     assert signature.end <= header.start
+
+
+def test_paths_that_are_larger_together_than_any_header_are_not_put_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A folder has its name once in the header, however many files say that they lie in it."""
+    _signature, header = headers(package("rpm-none.rpm"))
+    whole = sum(map(len, files.paths_of(header)))
+    monkeypatch.setattr(files, "LARGEST", whole)
+    assert sum(map(len, files.paths_of(header))) == whole
+    monkeypatch.setattr(files, "LARGEST", whole - 1)
+    with pytest.raises(DamagedError, match=f"paths of {whole} bytes"):
+        files.paths_of(header)

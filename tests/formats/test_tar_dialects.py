@@ -7,6 +7,7 @@ import stat
 
 import pytest
 
+from rofuse_formats.archives.tar import acl
 from rofuse_formats.entry import Extent, Time
 from tests.formats.tar_support import END, body, extended, file, header, patched, record, scan
 
@@ -312,6 +313,40 @@ def test_many_globals_are_refused() -> None:
     assert found.paths == [b"x"]
     assert len(found.members[0].xattrs) <= 257
     assert len(found.damages) == 1
+
+
+def test_globals_that_are_large_together_are_refused() -> None:
+    """Every member pays for them, and could not have them all as attributes."""
+    large = [(b"SCHILY.xattr.user.%d" % number, bytes(50_000)) for number in range(4)]
+    found = scan(extended(*large, kind=b"g") + file(b"a") + file(b"b") + END)
+    (damage,) = found.damages
+    assert "a global header of too many records" in damage[0]
+    assert [list(member.xattrs) for member in found.members] == [[b"user.0", b"user.1"]] * 2
+
+
+def test_of_a_target_that_is_too_long_no_more_is_kept_than_shows_it() -> None:
+    """A global header says it once, for a million links."""
+    links = b"".join(header(b"%d" % number, b"2") for number in range(3))
+    found = scan(extended((b"linkpath", b"t" * 60_000), kind=b"g") + links + END)
+    assert [len(text) for text in found.texts] == [4096] * 3
+    assert [member.size for member in found.members] == [60_000] * 3
+
+
+def test_a_global_access_list_is_translated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of thousands of entries, and for any number of members."""
+    lines = [b"user:%d:rwx" % number for number in range(1000, 3000)]
+    text = b",".join((*lines, b"user::rwx,group::rwx,mask::rwx,other::r--"))
+    translated: list[bytes] = []
+    translate = acl._entry
+
+    def counted(line: bytes) -> tuple[int, int, int]:
+        translated.append(line)
+        return translate(line)
+
+    monkeypatch.setattr(acl, "_entry", counted)
+    found = scan(extended((b"SCHILY.acl.access", text), kind=b"g") + file(b"a") + file(b"b") + END)
+    assert [len(member.xattrs[acl.ACCESS]) for member in found.members] == [4 + 8 * 2004] * 2
+    assert len(translated) == 2004
 
 
 def test_record_of_the_length_of_its_digits() -> None:

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from rofuse_formats.codecs import named
 from rofuse_formats.codecs.xz import layout
 from rofuse_formats.errors import DamagedError, FormatError, IndexDamagedError, TruncatedError
-from rofuse_formats.limits import Limits
-from rofuse_formats.units import MOST_DAMAGES
+from rofuse_formats.limits import MOST_DAMAGES, Limits
 from tests.formats.units_support import (
     MIB,
     Decoded,
@@ -167,6 +166,25 @@ def test_claims_that_are_wrong(claim: int) -> None:
         assert decoded.data[1000 + claim :] == DATA[:1000]
     else:
         assert not ends or ends == [len(decoded.data)]
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_what_proves_the_size_of_a_block_is_no_part_of_it(check: int) -> None:
+    """A stored chunk that claims 100 bytes more than there are: the first of them is LZMA2's mark of the end, and the
+    index that the decoder is given behind the block is not taken for the others."""
+    stored, good = random.Random(5).randbytes(500), block(DATA[:1000], check, preset=0)
+    data, record = block(stored, check, preset=0)
+    at = layout.block_header(data, 0).length
+    assert data[at : at + 3] == b"\1" + (499).to_bytes(2, "big") and data[at + 3 + 500] == 0
+    lie = data[: at + 1] + (599).to_bytes(2, "big") + data[at + 3 :]
+    claim = layout.encoded(layout.integer(record, 0)[0]) + layout.encoded(600)
+    decoded = Decoded("xz", stream([good, (lie, claim), good], check))
+    assert len(decoded.damages) == 1 and f"offset {layout.HEADER + len(good[0])} " in decoded.damages[0]
+    intact = 1000 if check else 1501
+    assert decoded.passed.suspect == [(intact, 1600)]
+    assert decoded.data[:intact] == (DATA[:1000] + stored + b"\0")[:intact]
+    assert decoded.data[1600:] == DATA[:1000]
+    check_damaged(decoded, None)
 
 
 def test_bomb_comes_in_chunks() -> None:

@@ -343,6 +343,19 @@ def test_behind_a_damaged_frame_whose_size_is_known_it_goes_on(checksum: bool) -
     assert read_at(stream, 1_400_000, 700_000) == parts[2]
 
 
+@pytest.mark.parametrize("empty", range(4))
+def test_empty_blocks_before_the_damage_tell_nothing_of_what_is_before_them(empty: int) -> None:
+    """A decoder that gives out the block before them may have looked at the one behind them."""
+    size = b"\x28\xb5\x2f\xfd\x60" + (1000 - 256).to_bytes(2, "little")
+    whole = block(1, 15, b"x") + block(1, 10, b"y") + block(0, 0) * empty
+    broken = size + whole + block(2, 9, b"\xff" * 9, 1)
+    output, passed = decoded(broken)
+    assert passed.suspect == [(15, 1000)]
+    assert output == b"x" * 15 + b"y" * 10 + bytes(975)
+    stream = CODEC.open(BytesSource(broken), passed.index(), Limits())
+    assert patched(stream, [Zeros(15, 1000)]).cursor(0).read(1000) == b"x" * 15 + bytes(985)
+
+
 def _block_at(data: bytearray, number: int) -> int:
     header = frame.frame_header(bytes(data[:18]), 0)
     assert header

@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 _MIB = 2048  # of memory that a target may use
 _SLOW = 10  # seconds of one input that are a find
-_PROGRESS = re.compile(r"#(\d+)\s+[A-Zp][A-Za-z]+ .*cov: (\d+)")  # of libFuzzer
+_PROGRESS = re.compile(r"#(\d+)\s+[A-Zp][A-Za-z]+ .*cov: (\d+) ft: (\d+)")  # of libFuzzer
 _SAID_ANYWAY = ("INFO: ", "#", "Done ", '"', "WARNING: Failed to find function", "######")
 
 
@@ -58,14 +58,14 @@ def main() -> int:
 def _fuzz_apart(name: str, seconds: int, corpus: Path) -> int:
     print(f"==> {name}, {seconds} s", flush=True)
     command = [sys.executable, __file__, "--here", "--seconds", str(seconds), "--corpus", str(corpus), name]
-    executions, coverage = "0", "unknown"
+    executions, edges, features = "0", "?", "?"
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="backslashreplace") as process:
         for line in process.stderr or ():
             if found := _PROGRESS.match(line):
-                executions, coverage = found.groups()
+                executions, edges, features = found.groups()
             elif not line.startswith(_SAID_ANYWAY):
                 sys.stderr.write(line)
-    print(f"{name}: {int(executions):,} executions, {coverage} edges covered", flush=True)
+    print(f"{name}: {int(executions):,} executions, {edges} edges covered, {features} features", flush=True)
     return process.returncode
 
 

@@ -69,6 +69,20 @@ def test_memory_of_indexing(rofuse: Rofuse) -> None:
     assert rofuse("ls", "--max-memory", "128M", archive).returncode == 0
 
 
+def test_memory_of_an_image_that_is_brought_along(rofuse: Rofuse) -> None:
+    """By a pack, or by an index that came with the archive, which is then as good as none."""
+    names = [f"{number:0200}" for number in range(20_000)]
+    archive = tarred(rofuse.folder / "a.tar.gz", *names)
+    assert rofuse("pack", "-q", archive, rofuse.folder / "a.rpack").returncode == 0
+    said = failed(rofuse("ls", "--max-memory", "1M", rofuse.folder / "a.rpack"), 1)
+    assert "more than 1 MiB of memory; --max-memory raises the limit" in said
+    assert len(rofuse("ls", "--max-memory", "128M", rofuse.folder / "a.rpack").stdout.split()) == 20_000
+    assert rofuse("index", "--index-here", archive).returncode == 0
+    said = failed(rofuse("ls", "--max-memory", "1M", archive), 1)  # when it is indexed anew
+    assert "more than 1 MiB of memory; --max-memory raises the limit" in said
+    assert len(rofuse("ls", "--max-memory", "128M", archive).stdout.split()) == 20_000
+
+
 def test_how_a_lack_of_memory_is_told() -> None:
     for error in (
         MemoryError(),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import rofuse_formats
+from rofuse_formats.image.reader import Image
 from rofuse_mount import archive_fs, wire
 from rofuse_mount.archive_fs import ArchiveFilesystem
 from rofuse_mount.encoding import FOREVER
@@ -245,6 +246,31 @@ def test_seeking_data_and_holes() -> None:
 def seek(engine: Engine, node: int, offset: int, whence: int) -> int:
     reply = ask(engine, Opcode.LSEEK, wire.LSEEK_IN.pack(0, offset, whence, 0), nodeid=node)
     return -reply.errno if reply.errno else int(wire.LSEEK_OUT.unpack(reply.payload)[0])
+
+
+def test_the_blocks_of_a_file_in_many_pieces_are_counted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it is called: it may have a million pieces, and as many names."""
+    runs = b"".join(b"%d\n600\n" % (number * 4096) for number in range(100))
+    sparse = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "409600"}
+    many = {"content": (b"100\n" + runs).ljust(2048, b"\0") + bytes(60_000), "pax_headers": sparse}
+    names: list[tuple[str, dict[str, Any]]] = [("many", many)]
+    names += ((f"name{number}", {"type": tarfile.LNKTYPE, "linkname": "many"}) for number in range(9))
+    path = write_tar(tmp_path / "a.tar", names)
+    counted: list[int] = []
+    piece_lengths = Image.piece_lengths
+
+    def lengths(image: Image, node: int) -> memoryview:
+        counted.append(node)
+        return piece_lengths(image, node)
+
+    monkeypatch.setattr(Image, "piece_lengths", lengths)
+    with rofuse_formats.open(path, keep=False) as archive:
+        engine = connect(ArchiveFilesystem(archive))
+        found = [lookup(engine, 1, name) for name, _fields in names]
+        assert {(entry["nodeid"], entry["nlink"], entry["blocks"]) for entry in found} == {(2, 10, 200)}
+        assert counted == [2]
 
 
 def test_times_of_birth(make: Make) -> None:

@@ -36,6 +36,15 @@ def image(*, linked: bool = True) -> bytearray:
     return bytearray(b"".join(bytes(piece) for piece in builder.finish()))
 
 
+def named_often(count: int) -> bytearray:
+    """A file, and so many more names of it."""
+    builder = ImageBuilder()
+    builder.add(b"a", FILE, builder.implied_owner, 0, 0, 0, 0)
+    for number in range(count):
+        builder.hardlink(b"%d" % number, b"a")
+    return bytearray(b"".join(bytes(piece) for piece in builder.finish()))
+
+
 def put(data: bytearray, name: str, row: int, value: int) -> None:
     columns, _heaps, _counts = layout.places(bytes(data), len(data))
     for (column, code, _table, _extra), (at, _size) in zip(layout.COLUMNS, columns, strict=True):
@@ -65,6 +74,9 @@ def test_the_root_alone_is_good() -> None:
 def test_the_user_s_limit() -> None:
     with pytest.raises(LimitError, match="--max-entries"):
         checked(image(), Limits(max_entries=3))
+    with pytest.raises(LimitError, match="--max-entries"):
+        checked(named_often(8), Limits(max_entries=8))
+    checked(named_often(8), Limits(max_entries=9))
     with pytest.raises(LimitError, match="--max-depth"):
         checked(image(), Limits(max_depth=1))
     with pytest.raises(LimitError, match="--max-path"):

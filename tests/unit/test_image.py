@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from rofuse_formats.entry import Extent, PackedColumns, Time
 from rofuse_formats.errors import DamagedError, IndexDamagedError, LimitError
-from rofuse_formats.image import batch
+from rofuse_formats.image import batch, checking
+from rofuse_formats.image import builder as image_builder
 from rofuse_formats.image.builder import ImageBuilder
 from rofuse_formats.image.dump import dump, load
 from rofuse_formats.image.reader import Image
@@ -274,6 +275,36 @@ def test_a_chain_of_hard_links_is_followed_once() -> None:
     assert (image.inode_count, image.nlink[1]) == (2, 20_001)
 
 
+def test_attributes_have_some_names_and_not_any_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who serves an image asks for all of them at once, and who is given one, too."""
+    for module in (image_builder, checking):
+        monkeypatch.setattr(module, "MOST_XATTR_NAMES", 3)
+    builder = ImageBuilder()
+    for number in range(6):
+        names = b"user.x", b"user.%d" % (number // 2)
+        builder.xattrs(add(builder, b"%d" % number), [(name, b"") for name in names])
+    image = image_of(builder)
+    assert image.xattr_names() == {b"user.x", b"user.0", b"user.1"}
+    assert [len(image.xattrs(node)) for node in range(2, 8)] == [2, 2, 2, 2, 0, 0]
+    assert "2 not shown: extended attributes of too many different names" in builder.report.lines()[0]
+    checking.check_form(image, Limits())
+    monkeypatch.setattr(checking, "MOST_XATTR_NAMES", 2)
+    with pytest.raises(IndexDamagedError, match="too many names"):
+        checking.check_form(image, Limits())
+
+
+def test_what_many_hard_links_name_is_looked_for_once() -> None:
+    """It may be a path of ten thousand slashes, which a global header says once."""
+    builder = ImageBuilder()
+    add(builder, b"d/e/f")
+    for number in range(5):
+        builder.hardlink(b"%d" % number, b"/".join([b"d", *[b"."] * 10_000, b"e/f"]))
+    with mock.patch.object(builder, "find_directory", wraps=builder.find_directory) as find:
+        image = image_of(builder)
+    assert image.nlink[image.resolve(b"d/e/f") - 1] == 6
+    find.assert_called_once_with(b"d/e")
+
+
 def test_extents_are_found_from_anywhere() -> None:
     builder = ImageBuilder()
     runs = [Extent(at, 10, at) for at in (0, 10, 50, 90)]
@@ -479,7 +510,13 @@ def test_a_cut_image_is_refused(size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["x", "/a", "a 100644 0 0 - - 0 0.000000000 -", "/a 100644 0 0 - - 0 0.5 -", "/.. =/a"]
+    "line",
+    [
+        *("x", "/a", "a 100644 0 0 - - 0 0.000000000 -", "/a 100644 0 0 - - 0 0.5 -", "/.. =/a"),
+        "/beyond 100644 0 0 - - 9 0.000000000 0+4@0/0,5+5@4/0",
+        "/over-another 100644 0 0 - - 9 0.000000000 0+4@0/0,3+5@4/0",
+        "/elsewhere 100644 0 0 - - 9 0.000000000 0+4@0/1",
+    ],
 )
 def test_bad_dump_lines_are_named(line: str) -> None:
     with pytest.raises(DamagedError, match="line 2"):

@@ -159,3 +159,69 @@ def test_a_description_of_ten_thousand_brackets_is_none() -> None:
     with pytest.raises(IndexDamagedError):
         Index(fd)
     os.close(fd)
+
+
+def test_a_description_that_is_larger_than_any_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gibibyte of brackets would take twenty of memory."""
+    _beside, good = with_index(tmp_path, "basic-gnu.tar")
+    size = section(good, b"META")[1]
+    monkeypatch.setattr(index_file, "LARGEST_META", size)
+    assert is_used(tmp_path / "basic-gnu.tar")
+    monkeypatch.setattr(index_file, "LARGEST_META", size - 1)
+    assert not is_used(tmp_path / "basic-gnu.tar")
+
+
+@pytest.fixture
+def strange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An archive that belongs to another user than us, as its index does."""
+    beside, _good = with_index(tmp_path, "basic-gnu.tar")
+    archive, me = tmp_path / "basic-gnu.tar", os.geteuid()
+    if not me:
+        os.chown(beside, 4321, 4321)
+        os.chown(archive, 4321, 4321)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+    return archive
+
+
+def test_one_that_its_owner_changes_later_stays_as_it_was_checked(strange: Path) -> None:
+    """Neither what was found good nor the process that reads it is at the mercy of another user."""
+    with rofuse_formats.open(strange) as archive:
+        assert archive.index_path
+        shown = [entry.path for entry in archive.walk()]
+        beside = Path(cache.beside(str(strange)))
+        beside.write_bytes(b"\xff" * beside.stat().st_size)
+        assert [entry.path for entry in archive.walk()] == shown
+        os.truncate(beside, 0)
+        assert [entry.path for entry in archive.walk()] == shown
+
+
+def test_one_that_is_larger_than_any_index_may_be_is_not_read(strange: Path) -> None:
+    beside = Path(cache.beside(str(strange)))
+    size = beside.stat().st_size
+    assert is_used(strange)
+    found = find_index(FileSource(strange), Settings(limits=Limits(max_index=size - 1)))
+    assert found == "it is larger than --max-index allows"
+    os.truncate(beside, 1 << 42)
+    assert not is_used(strange)
+
+
+@pytest.mark.parametrize(
+    "place", ["rofuse_formats.index.json.loads", "rofuse_formats.image.checking.check_form"]
+)
+def test_one_that_there_is_no_memory_for_leaves_nothing_open(
+    place: str, strange: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor a copy of it in memory."""
+
+    def fails(*arguments: object) -> None:
+        raise MemoryError
+
+    source = FileSource(strange)
+    before = os.listdir("/proc/self/fd")
+    monkeypatch.setattr(place, fails)
+    with pytest.raises(MemoryError):
+        find_index(source, Settings())
+    assert len(os.listdir("/proc/self/fd")) == len(before)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rofuse_formats import Settings, cache, errors, index
+from rofuse_formats import Limits, Settings, cache, errors, index
 from rofuse_formats.source import FileSource
 
 META = {"a": [1, "x"]}
@@ -69,7 +69,8 @@ def archive(tmp_path: Path) -> Path:
 
 def kept(archive: Path, **scan: bool) -> str:
     """What ``cache.load`` says of the archive's index beside it: nothing when it is good."""
-    found = cache.load(cache.beside(str(archive)), FileSource(archive), Settings().lasting() | scan)
+    beside = cache.beside(str(archive))
+    found = cache.load(beside, FileSource(archive), Settings().lasting() | scan, Limits().max_index)
     if isinstance(found, str):
         return found
     os.close(found[1])
@@ -85,6 +86,13 @@ def keep(archive: Path) -> Path:
     assert cache.store(fd, str(path)) == ""
     os.close(fd)
     return path
+
+
+def test_what_a_killed_writer_of_the_same_number_left_is_not_in_the_way(archive: Path) -> None:
+    """In containers that share a cache, every process has the number of some other."""
+    Path(f"{cache.beside(str(archive))}.{os.getpid()}.tmp").touch()
+    keep(archive)
+    assert kept(archive) == ""
 
 
 def test_fresh(archive: Path) -> None:

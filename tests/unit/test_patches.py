@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import pairwise
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rofuse_formats import patches
 from rofuse_formats.codecs import Cursor
 from rofuse_formats.errors import DamagedError
 from rofuse_formats.patches import Patch, Patched, Zeros, patched
@@ -137,3 +140,57 @@ def test_what_failed_its_check_is_an_error_for_its_reader_and_for_nobody_else() 
             stream.read(offset, size)
     codec.broken = ()
     assert decoded_stream(codec, BlockCache(), 0, [bad], None, salvage=True).pread(len(data), 0) == data
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 30)), max_size=8))
+def test_the_later_patch_wins(ranges: list[tuple[int, int]]) -> None:
+    """Wherever they lie, and whatever of others they lie over."""
+    expected: list[int | None] = [None] * 60
+    for number, (start, size) in enumerate(ranges):
+        for place in range(start, min(start + size, 60)):
+            expected[place] = number
+    stream = patched(Codec([0], data=BYTES[:60]), [_Numbered(n, s, s + z) for n, (s, z) in enumerate(ranges)])
+    found: list[int | None] = []
+    for place in range(60):
+        patch = stream.patch_at(place) if isinstance(stream, Patched) else None
+        found.append(None if patch is None else patch.read(place, 1)[0])
+    assert found == expected
+
+
+class _Numbered:
+    def __init__(self, number: int, start: int, end: int) -> None:
+        self.start, self.end, self.points, self._number = start, end, [start], number
+
+    def read(self, offset: int, size: int) -> bytes:
+        assert self.start <= offset < self.end
+        return bytes([self._number]) * min(size, self.end - offset)
+
+
+def test_many_patches_are_compared_with_those_that_they_lie_over() -> None:
+    many: list[Patch] = [Zeros(4 * number, 4 * number + 2) for number in range(1000)]
+    with mock.patch.object(patches, "_without", wraps=patches._without) as without:
+        stream = patched(Codec([0]), [*many, Zeros(3001, 3010)])
+    assert isinstance(stream, Patched) and len(stream.patches) == 1001 - 2
+    assert without.call_count == 3
+
+
+def test_what_is_suspect_is_refused_in_whatever_order_it_is_told() -> None:
+    suspect = [(3000, 3100), (10, 20), (500, 600), (520, 530), (20, 30)]
+    stream = decoded_stream(
+        Codec([0, *(end for _start, end in suspect)]), BlockCache(), 0, suspect, None, False
+    )
+    for start, end in suspect:
+        for at in (start, end - 1):
+            with pytest.raises(DamagedError, match="failed its check"):
+                stream.read(at, 1)
+    for at, size in ((0, 10), (30, 470), (600, 2400), (3100, 1900)):
+        assert b"".join(stream.read(at, size)) == BYTES[at : at + size]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.integers(1, 9)).map(lambda at: (at[0], sum(at))), max_size=8)
+)
+def test_merged_ranges_cover_the_same(ranges: list[tuple[int, int]]) -> None:
+    found = patches.merged(ranges)
+    assert {n for start, end in found for n in range(start, end)} == {n for r in ranges for n in range(*r)}
+    assert all(end < start for (_start, end), (start, _end) in pairwise(found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from time import sleep
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -126,3 +127,24 @@ def test_it_is_listed_and_can_be_dropped(folder: Path) -> None:
     assert (found.kind, found.source) == ("index", os.path.realpath(folder / "archive"))
     assert cache.drop(found.path)
     assert cache.kept() == []
+
+
+def test_what_comes_while_a_large_file_is_written_is_written_together(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each member that is read would else have all of it written again."""
+    monkeypatch.setattr(points_file, "_LONG", 0)
+    kept, times = Kept(folder), []
+    write = kept.file._write
+
+    def counted(members: dict[int, bytes]) -> str:
+        times.append(len(members))
+        sleep(0.01)
+        return write(members)
+
+    monkeypatch.setattr(kept.file, "_write", counted)
+    threads = {kept.file.keep(row, b"points of %d" % row) for row in range(100)}
+    for thread in threads:
+        thread.join()
+    assert all(kept.file.load(row) == b"points of %d" % row for row in range(100))
+    assert len(times) < 50 and times[-1] == 100

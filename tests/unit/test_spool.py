@@ -234,9 +234,12 @@ def test_the_cache_knows_what_it_holds(folder: Path, tmp_path: Path) -> None:
     found: list[Any] = [(os.path.basename(file.path), file.kind, file.source) for file in cache.kept()]
     assert found == [("b.rofuse", "index", None), ("a.spool", "spool", None)]
     (folder / "x.rofuse.999999999.tmp").touch()
-    (folder / f"x.rofuse.{os.getpid()}.tmp").touch()
+    (folder / "x.rofuse.999999999.0f.tmp").touch()
+    (folder / f"x.rofuse.{os.getpid()}.0f.tmp").touch()
+    (folder / f"old.rofuse.{os.getpid()}.0f.tmp").touch()
+    os.utime(folder / f"old.rofuse.{os.getpid()}.0f.tmp", (1, 1))
     cache.sweep()
-    assert sorted(path.name for path in folder.glob("*.tmp")) == [f"x.rofuse.{os.getpid()}.tmp"]
+    assert sorted(path.name for path in folder.glob("*.tmp")) == [f"x.rofuse.{os.getpid()}.0f.tmp"]
     assert cache.drop(str(folder / "a.spool"))
     assert not cache.drop(str(folder / "a.spool"))
 

@@ -29,19 +29,16 @@ from rofuse_formats.errors import LimitError
 from rofuse_formats.image import batch, layout
 from rofuse_formats.image.columns import Piece, columns
 from rofuse_formats.image.tree import Tree
-from rofuse_formats.limits import NAME_MAX, TARGET_MAX, Limits
+from rofuse_formats.limits import MOST_XATTR_NAMES, NAME_MAX, TARGET_MAX, Limits
 from rofuse_formats.report import Report
 
 TIMES = ("atime", "ctime", "btime")
 _EPOCH = Time(0)
 _PAST, _FUTURE = -(1 << 61), (1 << 61) - 1  # seconds are kept within these
-
 ROOT_DIRECTORY = 0
 _NO_NAMES = (b"//", b"/./", b"/../", b"\0")  # among names between slashes
 _TOPS_OF_SIZES = bytes(range(1 << 6))  # the upper bytes of sizes below 1 << 62
-_TOPS_OF_TIMES = bytes(
-    (*range(1 << 5), *range(0x100 - (1 << 5), 0x100))
-)  # and of seconds from _PAST to _FUTURE
+_TOPS_OF_TIMES = bytes((*range(1 << 5), *range(0xE0, 0x100)))  # and of seconds from _PAST to _FUTURE
 HARDLINK_MODE = 0  # no type bits: a record whose inode is another record's
 _TYPES = {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK}
 
@@ -73,7 +70,7 @@ class ImageBuilder:
         self.owner_numbers: dict[tuple[int, int, int, int], int] = {}
         self._small_strings: dict[bytes, int] = {}
         self.string_at, self.texts = array("Q", [0]), bytearray()
-        self.pieces: list[Sequence[Extent]] = []
+        self.pieces, self._xattr_names = list[Sequence[Extent]](), set[int]()
         self.member_rows = {
             "member_at": array("Q"),
             "packed": array("Q"),
@@ -150,7 +147,7 @@ class ImageBuilder:
             self.hardlinks.append((record, target))
 
     def xattrs(self, member: int, attributes: Iterable[tuple[bytes, bytes]], /) -> None:
-        kept = dict(attributes)
+        kept, known = dict(attributes), self._xattr_names
         if member < 0:
             return
         if any(not 0 < len(name) <= NAME_MAX or b"\0" in name for name in kept):
@@ -158,7 +155,10 @@ class ImageBuilder:
         elif sum(len(name) + len(value) for name, value in kept.items()) > self.limits.max_xattrs:
             reason = f"extended attributes of over {self.limits.max_xattrs} bytes, which --max-xattrs raises"
             self.report.skip(self.record_name(member), reason)
+        elif len(new := {*map(self._small_string, kept)} - known) + len(known) > MOST_XATTR_NAMES:
+            self.report.skip(self.record_name(member), "extended attributes of too many different names")
         else:
+            known |= new
             strings = [(self._small_string(name), self._small_string(kept[name])) for name in sorted(kept)]
             self.record_xattrs[member] = strings
 

@@ -8,6 +8,7 @@ numbers follow from the layout, and are compared as bytes.
 
 Rules
 - Raises IndexDamagedError, IndexError, or LimitError where the image is sound and larger than what the user allows.
+- No object is made of what is more than the entries that may be: a stranger's extents and texts may be as many as fit.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from operator import eq, le, lt, ne, or_, sub
 from rofuse_formats.errors import IndexDamagedError, LimitError
 from rofuse_formats.image import layout
 from rofuse_formats.image.reader import Image
-from rofuse_formats.limits import NAME_MAX, TARGET_MAX, Limits
+from rofuse_formats.limits import MOST_XATTR_NAMES, NAME_MAX, TARGET_MAX, Limits
 
 _TYPES = {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK}
 _NS = 1_000_000_000
 _ANYWHERE = 1 << 64  # bytes of a stream whose size is not known here
+_AT_ONCE = 1 << 16
 _TIME = 1 << 61  # seconds are kept within this, before and after 1970
 
 
@@ -42,7 +44,7 @@ def check_form(image: Image, limits: Limits) -> None:
 
 
 def _check_tables(image: Image, limits: Limits) -> None:
-    if image.inode_count > limits.max_entries:
+    if max(image.inode_count, image.dirent_count, len(image.uid)) > limits.max_entries:
         raise LimitError(f"more than {limits.max_entries} entries (raise it with --max-entries)")
     _demand({stat.S_IFMT(mode) for mode in set(image.mode)} <= _TYPES, "it has inodes of no type")
     _check_names(image)
@@ -55,15 +57,15 @@ def _demand(condition: bool, otherwise: str) -> None:
         raise IndexDamagedError(otherwise)
 
 
-def _check_bounds(bounds: memoryview, end: int, what: str) -> list[int]:
-    """Of items that lie one behind the other up to ``end``; their lengths."""
-    lengths = list(map(sub, bounds[1:], bounds))
-    _demand(bounds[0] == 0 and bounds[-1] == end and min(lengths, default=0) >= 0, f"its {what} are none")
-    return lengths
+def _check_bounds(bounds: memoryview, end: int, what: str) -> None:
+    """Of items that lie one behind the other up to ``end``."""
+    ascend = all(map(le, bounds, bounds[1:]))
+    _demand(bounds[0] == 0 and bounds[-1] == end and ascend, f"its {what} are none")
 
 
 def _check_names(image: Image) -> None:
-    lengths = _check_bounds(image.name_at, len(image.names), "names")
+    _check_bounds(image.name_at, len(image.names), "names")
+    lengths = array("I", map(sub, image.name_at[1:], image.name_at))
     if not lengths:
         return
     heap = bytes(image.names)
@@ -164,11 +166,22 @@ def _check_numbers(image: Image) -> None:
     _check_ascending(nodes, image.inode_count, strict=False)
     for column in rows:
         _demand(max(column, default=-1) < strings, "it has attributes without a name")
+    _demand(len(_few_of(rows[0])) <= MOST_XATTR_NAMES, "it has attributes of too many names")
     names = image.xattr_names()
     _demand(
         all(0 < len(name) <= NAME_MAX and b"\0" not in name for name in names),
         "it has attributes without a name",
     )
+
+
+def _few_of(numbers: memoryview) -> set[int]:
+    """Those that occur; where they are more than names there may be, not all of them."""
+    found: set[int] = set()
+    for at in range(0, len(numbers), _AT_ONCE):
+        found.update(numbers[at : at + _AT_ONCE])
+        if len(found) > MOST_XATTR_NAMES:
+            break
+    return found
 
 
 def _check_times(seconds: memoryview, nanoseconds: memoryview) -> None:
@@ -205,7 +218,7 @@ def _check_data(image: Image, stream_size: int) -> None:
 def _check_pieces(image: Image, node: int, size: int, stream_size: int) -> None:
     _demand(image.data[node - 1] >> layout.DATA_SHIFT == layout.DATA_PIECES, "it has files that lie nowhere")
     position = 0
-    for extent in image.extents(node):
+    for extent in image.each_extent(node):
         good = (
             extent.logical >= position
             and 0 < extent.length <= size - extent.logical

@@ -135,7 +135,8 @@ def _add(builder: ImageBuilder, fields: list[str]) -> None:
     mode, uid, gid = int(fields[1], 8), int(fields[2]), int(fields[3])
     owner = builder.owner(uid, gid, _untext(fields[4]), _untext(fields[5]))
     mtime = _untime(fields[7])
-    member = builder.add(path, mode, owner, int(fields[6]), *mtime, _word(builder, fields[8]))
+    size = int(fields[6])
+    member = builder.add(path, mode, owner, size, *mtime, _word(builder, fields[8], size))
     if member < 0:
         raise ValueError(builder.report.skipped[-1][1])
     times: dict[str, Time] = {}
@@ -153,7 +154,7 @@ def _add(builder: ImageBuilder, fields: list[str]) -> None:
         builder.xattrs(member, xattrs)
 
 
-def _word(builder: ImageBuilder, field: str) -> int:
+def _word(builder: ImageBuilder, field: str, size: int) -> int:
     if field == "-":
         return 0
     if field[0] == ">":
@@ -165,7 +166,15 @@ def _word(builder: ImageBuilder, field: str) -> int:
     if ":" in field:
         major, minor = field.split(":")
         return os.makedev(int(major), int(minor))
-    return builder.extents([_extent(piece) for piece in field.split(",") if piece])
+    extents = [_extent(piece) for piece in field.split(",") if piece]
+    reached = 0
+    for extent in extents:
+        if extent.logical < reached or extent.stream:
+            raise ValueError("extents that cannot be")
+        reached = extent.logical + extent.length
+    if reached > size:
+        raise ValueError("extents beyond the end of the file")
+    return builder.extents(extents)
 
 
 def _packed(builder: ImageBuilder, field: str) -> int:
@@ -179,7 +188,7 @@ def _extent(piece: str) -> Extent:
     length, rest = rest.split("@")
     offset, stream = rest.split("/")
     extent = Extent(_offset(logical), _offset(length), _offset(offset), _offset(stream))
-    if not extent.length or extent.stream >> 32:
+    if not extent.length:
         raise ValueError("an extent that cannot be")
     return extent
 

@@ -34,7 +34,10 @@ class HardLinks:
         self.dropped: dict[int, str] = {}
         if not builder.hardlinks:
             return
-        places = {record: self._place(target) for record, target in builder.hardlinks}
+        place_of = {
+            target: self._place(target) for target in {target for _record, target in builder.hardlinks}
+        }
+        places = {record: place_of[target] for record, target in builder.hardlinks}
         claims = self._claims({place for place in places.values() if place is not None}, records_of)
         for record in places:
             self._settle(record, places, claims)

@@ -147,16 +147,23 @@ class Image:
 
     def extents(self, node: int) -> list[Extent]:
         """A regular file's runs of bytes, ascending; what none covers is a hole."""
+        return list(self.each_extent(node))
+
+    def each_extent(self, node: int) -> Iterator[Extent]:
+        """The same one by one: there may be a million."""
         row = node - 1
         if not stat.S_ISREG(self.mode[row]):
-            return []
+            return
         word, size = self.data[row], self.size[row]
         kind = word >> layout.DATA_SHIFT
         if kind == layout.DATA_OFFSET:
-            return [Extent(0, size, word)] if size else []
-        if kind == layout.DATA_MEMBER:
-            return [Extent(0, size, word & layout.DATA_MASK, layout.MEMBER_STREAM)] if size else []
-        return list(map(self._extent, self._pieces(node)))
+            if size:
+                yield Extent(0, size, word)
+        elif kind == layout.DATA_MEMBER:
+            if size:
+                yield Extent(0, size, word & layout.DATA_MASK, layout.MEMBER_STREAM)
+        else:
+            yield from map(self._extent, self._pieces(node))
 
     def extents_from(self, node: int, start: int) -> Iterator[Extent]:
         """Those of ``extents`` that have bytes from ``start`` on: found in O(log n), of a file that has a million."""
@@ -172,6 +179,11 @@ class Image:
             extent = self._extent(number)
             if extent.logical + extent.length > start:
                 yield extent
+
+    def piece_lengths(self, node: int) -> memoryview:
+        """Bytes of each run of a file in pieces."""
+        rows = self._pieces(node)
+        return self._extents[1][rows.start : rows.stop]
 
     def _pieces(self, node: int) -> range:
         """Rows of the extents of a file in pieces."""

@@ -11,7 +11,6 @@ Rules
 from __future__ import annotations
 
 import stat
-from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import compress
 from typing import TYPE_CHECKING
@@ -96,9 +95,8 @@ class Contents:
             self._in_order.close()
 
     def _is_hole(self, node: int, offset: int, length: int) -> bool:
-        extents = self._image.extents(node)
-        first = bisect_right(extents, offset, key=lambda extent: extent.logical + extent.length)
-        return first == len(extents) or extents[first].logical >= offset + length
+        first = next(self._image.extents_from(node, offset), None)
+        return first is None or first.logical >= offset + length
 
     def _shown(self, node: int) -> str:
         return self._image.path(node).decode("utf-8", "backslashreplace")

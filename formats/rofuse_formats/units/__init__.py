@@ -16,15 +16,13 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 from rofuse_formats.errors import DamagedError
-from rofuse_formats.limits import MIB, Limits
+from rofuse_formats.limits import MIB, MOST_DAMAGES, Limits
 from rofuse_formats.source import Source
 
 FAIR = 48 * MIB
 """Decoded size of a unit above which it is not to be sought in."""
 SLOW = 8 * MIB
 """Decoded size of a unit above which it takes long to get to its end: codecs made of units decode some 100 MB/s."""
-MOST_DAMAGES = 1000
-"""After so many the rest of a source is not read: nobody wants it, and they take memory."""
 
 
 class Place(NamedTuple):

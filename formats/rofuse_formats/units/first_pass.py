@@ -20,9 +20,9 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from rofuse_formats.errors import DamagedError, FormatError, TruncatedError
-from rofuse_formats.limits import MIB, Limits
+from rofuse_formats.limits import MIB, Limits, check_damages
 from rofuse_formats.source import Source
-from rofuse_formats.units import FAIR, MOST_DAMAGES, SLOW, Findings, Kind, LostError, Unit
+from rofuse_formats.units import FAIR, SLOW, Findings, Kind, LostError, Unit
 from rofuse_formats.units.index import SPACING, Points
 
 PIECE = MIB
@@ -212,11 +212,7 @@ class FirstPass:
         try:
             for unit in self._kind.units(self._source, self._findings):
                 yield unit
-                if len(self._findings.damages) >= MOST_DAMAGES:
-                    offset = unit.place.end
-                    raise DamagedError(
-                        f"{MOST_DAMAGES} damages are enough: read up to offset {offset}", offset
-                    )
+                check_damages(len(self._findings.damages), unit.place.end)
         except FormatError as error:  # raised when all before it is given out
             self._last = error
 

@@ -9,7 +9,7 @@ then what to do with them: ``=``, ``+`` or ``-``, each with letters of ``e``, ``
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import lru_cache
 from struct import Struct
 
 ATTRIBUTE = b"security.capability"
@@ -25,13 +25,20 @@ _MOST = 63  # the highest number that there is room for
 _CLAUSE = re.compile(rb"([a-z0-9_,]*)((?:[=+-][eip]*)+)")
 _ACTION = re.compile(rb"([=+-])([eip]*)")
 _NUMBER = re.compile(rb"(?:cap_)?([0-9]{1,2})")
+_LONGEST = 4096  # bytes of a text; all that there are, one by one, take less than 1,000
+_KEPT = 256  # texts that are remembered: of a package, most files have the same
 _ATTRIBUTE = Struct("<IIIII")
 _REVISION, _EFFECTIVE = 0x02000000, 1
 
 
-@cache
 def attribute(text: bytes) -> bytes | None:
-    """The value of ``ATTRIBUTE``: nothing where the text gives no capability, None where it cannot be one."""
+    """The value of ``ATTRIBUTE``: nothing where the text gives no capability, None where it cannot be one, or is longer
+    than any."""
+    return _attribute(text) if len(text) <= _LONGEST else None
+
+
+@lru_cache(_KEPT)
+def _attribute(text: bytes) -> bytes | None:
     sets = dict.fromkeys(b"eip", 0)
     for clause in text.split():
         found = _CLAUSE.fullmatch(clause)

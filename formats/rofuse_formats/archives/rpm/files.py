@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import NamedTuple, TypeVar
 
-from rofuse_formats.archives.rpm.header import Header
+from rofuse_formats.archives.rpm.header import LARGEST, Header
 from rofuse_formats.errors import DamagedError
 
 OLDFILENAMES, DIRINDEXES, BASENAMES, DIRNAMES = 1027, 1116, 1117, 1118
@@ -127,6 +127,9 @@ def paths_of(header: Header) -> list[bytes]:
     places = header.numbers(DIRINDEXES)
     if len(places) != len(bases) or max(places) >= len(folders):
         raise DamagedError("the header's list of files contradicts itself", header.start)
+    size = sum(map(len, bases)) + sum(map(len, map(folders.__getitem__, places)))
+    if size > LARGEST:
+        raise DamagedError(f"the header's list of files has paths of {size} bytes", header.start)
     return [folders[place] + base for place, base in zip(places, bases, strict=True)]
 
 

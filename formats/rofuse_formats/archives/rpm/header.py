@@ -19,7 +19,8 @@ _MAGIC = b"\x8e\xad\xe8\x01"
 _INTRO = Struct(">4s4xII")
 _ENTRY = Struct(">IIII")
 _MOST_ENTRIES = 0xFFFF  # as rpm has it
-_LARGEST = 256 * MIB
+LARGEST = 256 * MIB
+"""Bytes of a store."""
 _MOST_ITEMS = 1 << 22  # of one tag: files of a package
 _NUMBERS = {2: "B", 3: "H", 4: "I", 5: "Q"}
 _BINARY = 7
@@ -34,7 +35,7 @@ class Header:
         if len(intro) < _INTRO.size or not intro.startswith(_MAGIC):
             raise DamagedError(f"the {what} is not at byte {start}, where it should be", start)
         _magic, entries, stored = _INTRO.unpack(intro)
-        if entries > _MOST_ENTRIES or stored > _LARGEST:
+        if entries > _MOST_ENTRIES or stored > LARGEST:
             raise DamagedError(f"the {what} claims {entries} entries and {stored} bytes", start)
         table_size = entries * _ENTRY.size
         self.start = start

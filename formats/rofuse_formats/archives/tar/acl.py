@@ -8,12 +8,14 @@ depends on the machine that wrote it.
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 
 ACCESS = b"system.posix_acl_access"
 DEFAULT = b"system.posix_acl_default"
 
 _VERSION = struct.pack("<I", 2)
 _ENTRY = struct.Struct("<HHI")
+_KEPT, _LONGEST = 16, 1 << 17  # lists that are remembered, and the bytes of one
 _NOBODY = 0xFFFFFFFF  # the id of entries that have none
 # By kind: the tag of the entry without a name, and of the one with it.
 _TAGS = {
@@ -32,7 +34,16 @@ _PERMISSIONS = {b"r": 4, b"w": 2, b"x": 1}
 
 def binary(text: bytes) -> bytes | None:
     """The kernel's form of a textual list, entries separated by newlines or commas. None when the text is not
-    understood without doubt."""
+    understood without doubt. That of a global header comes again with every member, with thousands of entries."""
+    return _remembered(text) if len(text) <= _LONGEST else _binary(text)
+
+
+@lru_cache(_KEPT)
+def _remembered(text: bytes) -> bytes | None:
+    return _binary(text)
+
+
+def _binary(text: bytes) -> bytes | None:
     try:
         entries = [_entry(line) for line in text.replace(b",", b"\n").split(b"\n") if line.strip()]
     except ValueError:

@@ -26,6 +26,7 @@ from rofuse_formats.archives.tar.header import (
 from rofuse_formats.archives.tar.identities import Identities
 from rofuse_formats.archives.tar.window import Window
 from rofuse_formats.entry import Builder, Extent, Time
+from rofuse_formats.limits import TARGET_MAX
 
 _LINK = ord("1")
 _SYMLINK = ord("2")
@@ -59,7 +60,7 @@ _GLOBAL_KEYS = (
     b"SCHILY.",
     b"LIBARCHIVE.xattr.",
 )
-_MANY_GLOBALS = 256
+_MANY_GLOBALS, _LARGE_GLOBALS = 256, 1 << 17  # records, and bytes of them all
 
 _MTIME_LIMIT = 1 << 63
 _MAJORS = 1 << 12  # what the kernel can pass on
@@ -144,14 +145,20 @@ class Members:
     def _global(self, size: int, position: int) -> None:
         pairs, whole = self._records(size, position)
         self.continued = None
+        room = _LARGE_GLOBALS - sum(map(len, (*self.globals, *self.globals.values())))
         for key, value in pairs:
             if key == _VOLUME_FILE:
                 self.continued = value
+            length = len(key) + len(value)
+            if not key.startswith(_GLOBAL_KEYS) or length > self.builder.limits.max_xattrs:
+                continue
             # Every later member pays for these, and no writer has a use for more than a few.
-            if key.startswith(_GLOBAL_KEYS) and len(key) + len(value) <= self.builder.limits.max_xattrs:
-                self.globals[key] = value
-            if len(self.globals) > _MANY_GLOBALS:
+            known = self.globals.pop(key, None)
+            room += len(key) + len(known) if known is not None else 0
+            if len(self.globals) >= _MANY_GLOBALS or length > room:
                 raise Malformed("is a global header of too many records")
+            room -= length
+            self.globals[key] = value
         if not whole:
             raise Malformed("has records that contradict themselves; those before them are used")
 
@@ -227,7 +234,7 @@ class Members:
             else:
                 length, data = size, position
         elif type_bits == stat.S_IFLNK:
-            length, data = len(link), self.builder.text(link)
+            length, data = len(link), self.builder.text(link[: TARGET_MAX + 1])  # too long as it is
         elif type_bits in (stat.S_IFCHR, stat.S_IFBLK):
             data = self._device(header, records)
         mtime, mtime_ns = self._time(records, b"mtime") or self._header_time(header[136:148])

@@ -19,7 +19,7 @@ from rofuse_formats.codecs.bzip2.block import Block
 from rofuse_formats.codecs.bzip2.cursor import write_index
 from rofuse_formats.codecs.bzip2.walk import CombinedChecksumError, Walk
 from rofuse_formats.errors import DamagedError
-from rofuse_formats.limits import Limits
+from rofuse_formats.limits import Limits, check_damages
 from rofuse_formats.seek_index import Point
 from rofuse_formats.source import Source
 
@@ -67,6 +67,7 @@ class FirstPass:
                 else:
                     self._note(found)
                 self.consumed = walk.position >> 3
+                check_damages(len(self.damages), self.consumed)
         except DamagedError as damage:
             self.damages.append(damage)
         # The mark that ends the last block counts.

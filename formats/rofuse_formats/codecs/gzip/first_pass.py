@@ -24,7 +24,7 @@ from rofuse_formats.deflate.decoding import Decoding
 from rofuse_formats.deflate.feed import Feed
 from rofuse_formats.deflate.reader import Reader
 from rofuse_formats.errors import DamagedError, TruncatedError
-from rofuse_formats.limits import MIB
+from rofuse_formats.limits import MIB, check_damages
 from rofuse_formats.source import Source
 
 CHUNK = 1 * MIB
@@ -112,6 +112,7 @@ class FirstPass:
     def _members(self) -> Iterator[bytes]:
         offset, feed = 0, self._feed
         while offset < feed.end:
+            check_damages(len(self.damages), offset)
             if offset:
                 offset = member.after_padding(feed, offset)
                 if offset == feed.end:

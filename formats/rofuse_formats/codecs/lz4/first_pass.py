@@ -22,7 +22,7 @@ from rofuse_formats.codecs.lz4.cursor import write_index
 from rofuse_formats.codecs.lz4.frame import Frame, next_frame
 from rofuse_formats.codecs.lz4.planner import SHARE, SPACING, Planner
 from rofuse_formats.errors import DamagedError, TruncatedError, UnsupportedError
-from rofuse_formats.limits import MIB
+from rofuse_formats.limits import MIB, check_damages
 from rofuse_formats.seek_index import Point
 from rofuse_formats.source import Source
 
@@ -105,6 +105,7 @@ class FirstPass:
         blocks = Blocks(self._source, frame, self.consumed + frame.header, self._source.size)
         try:
             for block in blocks:
+                check_damages(len(self.damages), self.consumed)
                 self._plan(progress, block)
                 yield from self._give(self._decode(progress, block))
                 self.consumed = blocks.position

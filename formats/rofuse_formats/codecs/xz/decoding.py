@@ -2,7 +2,8 @@
 
 Strategy
 One block is decoded as a stream of its own: a header before it, and after it the index and footer of a stream that has
-only this block. So the library proves that the block is as long, and decodes to as much, as its index says.
+only this block. So the library proves that the block is as long, and decodes to as much, as its index says. Where it
+takes that index for more of the block, the block is longer than it should be, and what comes out is none of it.
 
 A run of blocks is decoded behind such a header, and simply ends with its last block: by then the library has verified
 the check of each. A run may go on into the streams that follow; then it began with the first block of its own, so that
@@ -49,6 +50,8 @@ class _Decoder:
     def read(self, most: int, /) -> bytes:
         while True:
             data = self._reader.read(min(most, self._most))
+            if data and self._reader.is_beyond:  # decoded from the index that we made
+                raise self._longer()
             if data:
                 return data
             if not self._reader.ended:
@@ -75,9 +78,12 @@ class _Decoder:
         if self._place.detail & blocks.CUT:
             raise self._reader.truncated()
         if self._single:
-            offset = self._place.offset
-            raise DamagedError(f"{_WHAT} at offset {offset} is longer than the index says", offset)
+            raise self._longer()
         return b""
+
+    def _longer(self) -> DamagedError:
+        offset = self._place.offset
+        return DamagedError(f"{_WHAT} at offset {offset} is longer than the index says", offset)
 
 
 class _Blocks:

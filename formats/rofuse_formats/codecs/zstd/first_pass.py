@@ -21,7 +21,7 @@ from functools import partial
 from rofuse_formats.codecs.zstd import apart, frame, planner, points
 from rofuse_formats.codecs.zstd.index import Index, write_index
 from rofuse_formats.errors import DamagedError, LimitError, TruncatedError, UnsupportedError
-from rofuse_formats.limits import MIB, Limits
+from rofuse_formats.limits import MIB, Limits, check_damages
 from rofuse_formats.source import Source
 
 READ = 2 * MIB
@@ -229,6 +229,7 @@ class FirstPass:
 
     def _frame(self, offset: int) -> Generator[bytes, None, int]:
         """Decodes one frame, block by block; returns where it ends."""
+        check_damages(len(self.damages), offset)
         buffer, plan = self._buffer, self._planner
         at = buffer.index(offset, frame.LONGEST_HEADER)
         header = frame.frame_header(buffer.data[at : at + frame.LONGEST_HEADER], offset)
@@ -242,7 +243,7 @@ class FirstPass:
         plan.begin(header, self._decoded, offset)
         yield from self._turn(plan.unseekable)
         position, last, begin = offset + header.header, 0, self._decoded
-        sound = begin  # where the last blocks begin that were decoded
+        sound = begin  # where the last blocks begin that gave something
         together = TOGETHER
         try:
             while not last:
@@ -256,7 +257,7 @@ class FirstPass:
                     decoder, together = self._decoder_at(position, offset, self._decoded - begin), 1
                     last = 0
                     continue
-                sound = self._decoded
+                sound = self._decoded if output else sound
                 for place, kind, block in blocks:
                     plan.block(place, kind, block)
                 position += len(data)
