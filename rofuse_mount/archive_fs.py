@@ -20,7 +20,6 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Iterable
 from errno import EACCES, EFBIG, EINVAL, EIO, EISDIR, ENODATA, ENOSYS, ENOTDIR, ENXIO, EOPNOTSUPP, ESTALE
-from itertools import islice
 from struct import Struct
 from typing import Any
 
@@ -41,7 +40,7 @@ from rofuse_mount.filesystem import Filesystem
 from rofuse_mount.pushing import Pusher, Store
 from rofuse_mount.records import Attr, Context, FileHandle, StatFS, Statx
 from rofuse_mount.showing import printable, show
-from rofuse_mount.view import View
+from rofuse_mount.view import View, root
 
 ROOT = 1
 SEEK_DATA, SEEK_HOLE = 3, 4
@@ -72,7 +71,7 @@ class ArchiveFilesystem(Filesystem):
         self._contents = archive.contents
         archive.log = log
         self._told: set[int] = set()
-        self._top = _top(image, view)
+        self._top = root(image, view)
         owners = range(len(image.uid))
         self._uids = [image.uid[row] if view.uid is None else view.uid for row in owners]
         self._gids = [image.gid[row] if view.gid is None else view.gid for row in owners]
@@ -363,27 +362,6 @@ def _errno_of(error: FormatError) -> int:
     if isinstance(error, RatioError):
         return EFBIG
     return EACCES if isinstance(error, PasswordError) else EIO
-
-
-def _top(image: Image, view: View) -> int:
-    """The inode that becomes the root. Raises NotADirectoryError where there is none of the mountpoint's kind."""
-    node = image.resolve(view.subdir)
-    shown = repr(view.subdir.decode(errors="backslashreplace"))
-    if not view.file:
-        if not node or not image.is_directory(node):
-            raise NotADirectoryError(f"the archive has no directory {shown}")
-        return node
-    if not view.subdir:
-        first = [child for _name, child in islice(image.walk(), 2)]
-        if len(first) != 1 or not stat.S_ISREG(image.mode[first[0] - 1]):
-            raise NotADirectoryError(
-                "the mountpoint is a file, and the archive is more than one; "
-                "choose a directory, or a file of it with -o subdir=PATH"
-            )
-        return first[0]
-    if not node or not stat.S_ISREG(image.mode[node - 1]):
-        raise NotADirectoryError(f"the mountpoint is a file, and {shown} is no file of the archive")
-    return node
 
 
 # The maker and the size of a listing's record, by the length of its name.

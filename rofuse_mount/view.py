@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import stat
+from itertools import islice
+
+from rofuse_formats.image.reader import Image
 
 
 class View:
@@ -43,3 +47,24 @@ class View:
         self.uid, self.gid, self.fmask, self.dmask = uid, gid, fmask, dmask
         self.entry_timeout, self.attr_timeout, self.subdir = entry_timeout, attr_timeout, subdir
         self.permissions, self.file = permissions, file
+
+
+def root(image: Image, view: View) -> int:
+    """The inode that becomes the root. Raises NotADirectoryError where there is none of the mountpoint's kind."""
+    node = image.resolve(view.subdir)
+    shown = repr(view.subdir.decode(errors="backslashreplace"))
+    if not view.file:
+        if not node or not image.is_directory(node):
+            raise NotADirectoryError(f"the archive has no directory {shown}")
+        return node
+    if not view.subdir:
+        first = [child for _name, child in islice(image.walk(), 2)]
+        if len(first) != 1 or not stat.S_ISREG(image.mode[first[0] - 1]):
+            raise NotADirectoryError(
+                "the mountpoint is a file, and the archive is more than one; "
+                "choose a directory, or a file of it with -o subdir=PATH"
+            )
+        return first[0]
+    if not node or not stat.S_ISREG(image.mode[node - 1]):
+        raise NotADirectoryError(f"the mountpoint is a file, and {shown} is no file of the archive")
+    return node

@@ -188,7 +188,8 @@ class Contents:
         if kind == layout.DATA_OFFSET:
             return self._block_stream is not None and self._block_stream.is_decoded_soon(word, size)
         if kind == layout.DATA_MEMBER and self._quick_members is not None:
-            return self._quick_members.is_decoded_soon(self.image.member(word & layout.DATA_MASK), size)
+            member = self.image.member(word & layout.DATA_MASK)
+            return member.packed != size and self._quick_members.is_at_hand(member, size)
         return False
 
     def check(self, node: int) -> None:

@@ -248,10 +248,6 @@ class QuickMembers(Protocol):
         """Whether a member of ``size`` bytes is decoded in less time than it takes to wake a thread. A hint."""
         ...
 
-    def is_decoded_soon(self, member: PackedMember, size: int, /) -> bool:
-        """Whether it is, and is not stored as it is. A hint."""
-        ...
-
 
 @runtime_checkable
 class ClosableMembers(Protocol):

@@ -88,9 +88,6 @@ class ZipMembers:
             member.at, member.packed
         )
 
-    def is_decoded_soon(self, member: PackedMember, size: int, /) -> bool:
-        return member.method != records.STORED and self.is_at_hand(member, size)
-
     def check(self, member: PackedMember, row: int, size: int, /) -> None:
         if member.method != records.STORED or member.flags & KEPT_ENCRYPTED or size <= SMALL:
             return  # it was checked when all of it was read
