@@ -62,6 +62,7 @@ def main() -> None:
         pack = prepare(arguments.tree, work.resolve())
         figures: Figures = {}
         for _ in range(arguments.rounds):
+            bring_in(pack.tree)  # who comes first would read it from the disk for all others
             for level in arguments.level or LEVELS:
                 for name, command in makings(pack, level):
                     if wanted(f"{name[0]}, level {level}", arguments.only):
@@ -202,6 +203,10 @@ def readings(pack: Pack, level: int, work: Path, only: list[str]) -> Iterator[tu
                             yield f"{name}, again", peer.name, task(mount.path)
                 except (MountError, subprocess.SubprocessError) as error:
                     print(f"{name}: {peer.name}: {error}", file=sys.stderr)
+
+
+def bring_in(tree: Path) -> None:
+    timed(["find", tree, "-type", "f", "-exec", "cat", "{}", "+"])
 
 
 def bring_in_or_forget(archive: Path, state: str) -> None:

@@ -18,6 +18,7 @@ import os
 import queue
 import threading
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Iterable
 
 from rofuse_formats.archives.pack.blocks import HAS_DICTIONARY, IS_PLAIN, Table
@@ -30,6 +31,7 @@ from rofuse_formats.streams import BlockCache, StoredStream
 _AHEAD = 1 << 20  # bytes that are decoded before they are asked for: as many as are pushed at once ...
 _LEAST_AHEAD, _MOST_AHEAD = 2, 16  # ... in so many blocks
 _LOCKS = 16
+_READERS = 16  # that are seen to go on, however they are mixed; more are not
 _SOON = 1 << 17  # bytes of a block that takes hardly any time
 _PATIENCE = 1.0  # seconds that the thread beside waits for work
 _WAITING = 64  # blocks that it may still have to do; more are forgotten
@@ -54,6 +56,7 @@ class PackStream:
         self._sound = bytearray(table.count)  # whether a plain block has been checked
         self._locks = [threading.Lock() for _lock in range(_LOCKS)]
         self._last = -1
+        self._recent: deque[int] = deque(maxlen=_READERS)  # blocks, from which readers may go on to the next
         self._announced = 0  # place in the pack up to which the kernel was told what will be read
         self._ahead = _Beside(self._prepare)
 
@@ -107,7 +110,9 @@ class PackStream:
         """Bytes of one block."""
         if block != self._last:
             self._last = block
-            if block and self._is_ready(block - 1):
+            goes_on = block - 1 in self._recent
+            self._recent.append(block)
+            if goes_on:
                 following = self._following(block)
                 self._announce(following)
                 self._ahead.wants(following, self._is_ready)
