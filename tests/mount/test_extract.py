@@ -53,7 +53,8 @@ def test_extract_by_an_ordinary_user(user: int, look: Rofuse, folder: Path) -> N
     imports = (
         "import rofuse_mount.cli.commands.extract, rofuse_formats.indexing, rofuse_formats.contents, "
         "rofuse_formats.extraction, rofuse_formats.archives.tar.scanner, json, socket, traceback, gc\n"
-        "import rofuse_mount.cli.progress, rofuse_mount.memory, ctypes, rofuse_formats.archives as a; a.formats()\n"
+        "import rofuse_mount.cli.progress, rofuse_mount.memory, ctypes, resource, rofuse_formats.archives as a\n"
+        "a.formats()\n"
     )
     for name in ("basic-posix.tar", "devices-posix.tar"):
         shutil.copy(DATA / name, home / name)
