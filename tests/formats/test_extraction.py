@@ -22,6 +22,7 @@ from tests.tars import write_tar
 from tests.trees import ROOT, Tree, difference, read_expected, snapshot
 
 INTACT = [path for path in SHOWN if path not in DAMAGED]
+# An ordinary user cannot make what is compared here; what he gets instead is tested in tests/mount/test_extract.py.
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="owners and devices need root")
 
 Members = dict[str, dict[str, Any]]

@@ -287,7 +287,7 @@ def test_an_mtree_file_holds_no_bytes(tmp_path: Path) -> None:
 
 
 def test_of_ar_the_table_of_symbols_is_no_member(tmp_path: Path) -> None:
-    if shutil.which("as") is None:
+    if shutil.which("as") is None:  # no system must have a compiler's tools; .ci/setup installs them
         pytest.skip("needs as and ar (package binutils)")
     (tmp_path / "it.s").write_text(".globl it\nit:\n")
     for command in (["as", "-o", "it.o", "it.s"], ["ar", "rc", "it.a", "it.o"]):

@@ -60,6 +60,7 @@ def test_members_that_are_stored_come_from_the_map(tmp_path: Path) -> None:
     assert [one.at for one in found.members()] == [one.at + before for one in image.members()] != []
 
 
+# The programs that 7-Zip puts before an archive come with it; .ci/setup installs it.
 @pytest.mark.skipif(not any(stub.exists() for stub in STUBS), reason="needs p7zip-full")
 def test_as_7z_makes_it(tmp_path: Path) -> None:
     tree = texts(4, 100_000)

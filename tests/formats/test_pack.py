@@ -16,6 +16,7 @@ import zstandard
 import rofuse_formats
 from rofuse_formats import Archive, cache
 from rofuse_formats.archives.pack import superblock
+from rofuse_formats.archives.pack.stream import PackStream
 from rofuse_formats.archives.pack.superblock import Superblock
 from rofuse_formats.errors import DamagedError, FormatError, UnknownFormatError, UnsupportedError
 from rofuse_formats.image.dump import dump
@@ -94,7 +95,8 @@ def test_zeros_are_holes(pack: Path) -> None:
 
 def test_no_file_that_fits_into_a_block_lies_in_two(pack: Path) -> None:
     archive = opened(pack)
-    starts = archive.stream._starts  # type: ignore[attr-defined]  # a PackStream's
+    assert isinstance(archive.stream, PackStream)
+    starts = archive.stream._starts
     for path, data in files().items():
         for _logical, length, offset in extents(archive, path.encode()):
             if len(data) <= BLOCK:

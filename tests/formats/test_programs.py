@@ -30,6 +30,7 @@ pytestmark = pytest.mark.timeout(60)
 
 DATA = mixed(700_000)
 HEAD = grzip.MAGIC
+# It is used where it is installed, and refused by name where not (tested below); .ci/setup installs it.
 needs_lrzip = pytest.mark.skipif(lrzip.CODEC.program.find() is None, reason="needs lrzip")
 
 
