@@ -9,7 +9,6 @@ answered ENOSYS, and the kernel never asks again.
 Rules
 - nodeid = row in the image + 1, so FORGET means nothing and any server of the same image answers the same. With
   ``subdir`` its nodeid and the root's change places.
-- Directory offsets: 1 after ``.``, 2 after ``..``, then 3, 4... after the entries, in archive order.
 - What an archive cannot give (it ends too early, its data is damaged) is EIO, or EOPNOTSUPP for what nobody here can
   decode, EACCES for what takes a password and EFBIG for what becomes more than so little may. It is told to ``log``
   once for each inode, and is never zeros.
@@ -35,7 +34,8 @@ from rofuse_formats.errors import (
 from rofuse_formats.image.layout import DATA_PIECES, DATA_SHIFT, HAS_ATIME, HAS_BTIME, HAS_CTIME
 from rofuse_formats.image.reader import Image
 from rofuse_mount import wire
-from rofuse_mount.encoding import NO_ENTRY, direntplus, pack_statx, validity
+from rofuse_mount.archive_listing import LEAST_ROOM, Listings
+from rofuse_mount.encoding import pack_statx, validity
 from rofuse_mount.filesystem import Filesystem
 from rofuse_mount.pushing import Pusher, Store
 from rofuse_mount.records import Attr, Context, FileHandle, StatFS, Statx
@@ -95,6 +95,7 @@ class ArchiveFilesystem(Filesystem):
         self._awaited = _first_file(image)
         self._touched = 0  # entries of the index, about, since it was let go
         self._blocks: dict[int, int] = {}  # of files in many pieces, by node
+        self._listings = Listings(image, self._node, self._attr, self._valid, self._touch)
 
     def store_ahead(self, store: Store) -> None:
         """See ``rofuse_mount.server``: pushes from now on what its readers will want next."""
@@ -204,39 +205,12 @@ class ArchiveFilesystem(Filesystem):
             raise OSError(_errno_of(error), str(error)) from error
 
     def readdirplus(self, ctx: Context, ino: int, fh: FileHandle, offset: int, size: int) -> bytes:
-        node, image = self._node(ino), self._image
-        if not image.is_directory(node):
+        node = self._node(ino)
+        if not self._image.is_directory(node):
             raise NotADirectoryError(ENOTDIR, "not a directory")
-        if size < _LEAST_ROOM:
+        if size < LEAST_ROOM:
             raise OSError(EINVAL, "too little room for any entry")
-        records: list[bytes] = []
-        for mark, name in enumerate((b".", b".."), 1):
-            if offset < mark:
-                records.append(_RECORDS[len(name)](*_NO_INODE, ino, mark, len(name), 4, name))
-        room = size - sum(map(len, records))
-        rows = image.dirents(node)
-        child, names, name_at, attr_of, valid = (
-            image.child,
-            image.names,
-            image.name_at,
-            self._attr,
-            self._valid,
-        )
-        first = rows.start + max(offset - 2, 0)
-        for mark, row in enumerate(range(first, rows.stop), max(offset, 2) + 1):
-            begin, end = name_at[row], name_at[row + 1]
-            length = end - begin
-            room -= _RECORD_SIZES[length]
-            if room < 0:
-                break
-            attr = attr_of(child[row])
-            inode = attr[0]
-            record = _RECORDS[length](
-                inode, *valid, *attr, inode, mark, length, attr[9] >> 12, bytes(names[begin:end])
-            )
-            records.append(record)
-        self._touch(len(records))
-        return b"".join(records)
+        return self._listings.reply(node, offset, size)
 
     def _touch(self, entries: int) -> None:
         """Notes that so much of the index was looked at. What of it is mapped counts as this process's memory."""
@@ -264,7 +238,9 @@ class ArchiveFilesystem(Filesystem):
         return not stat.S_ISREG(self._image.mode[node - 1]) or self._contents.is_at_hand(node, offset, size)
 
     def prepare(self) -> None:
-        """See ``rofuse_mount.turns``: who looked up one file and read it, and looks up another, will read that."""
+        """See ``rofuse_mount.turns``: who looked up one file and read it, and looks up another, will read that; and
+        who lists one directory after the other, the next."""
+        self._listings.prepare()
         if node := self._awaited:
             self._awaited = 0
             self._contents.prepare(node)
@@ -364,21 +340,11 @@ def _errno_of(error: FormatError) -> int:
     return EACCES if isinstance(error, PasswordError) else EIO
 
 
-# The maker and the size of a listing's record, by the length of its name.
-_RECORDS = [direntplus(length) for length in range(256)]
-_RECORD_SIZES = [wire.DIRENTPLUS.size + wire.rec_align(length) for length in range(256)]
-_LEAST_ROOM = (
-    _RECORD_SIZES[1] + _RECORD_SIZES[2] + _RECORD_SIZES[255]
-)  # the kernel's buffer is a page or more
-
 # Of a request, without a look at the rest: the header's opcode (its low byte) and nodeid, READ's offset and size.
 _OPCODE_AT = 4
 _WHAT_IS_READ = Struct("<16xQ24xQI")
 _NODEID = Struct("<16xQ")
 _READ_END = wire.IN_HEADER.size + wire.READ_IN.size
-
-# What stands in a listing for ``.`` and ``..``: the kernel knows their inodes.
-_NO_INODE = wire.ENTRY_OUT.unpack(NO_ENTRY)
 
 
 def _signed(seconds: int) -> int:

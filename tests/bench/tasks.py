@@ -92,6 +92,14 @@ def read_all(run: Run) -> float:
         return _cat(mount.path, run.workload.files, run.timeout)
 
 
+@task("cat, found")
+def read_found(run: Run) -> float:
+    """All files, when all of them were listed before on the same mount: as it is after a ``find``."""
+    with run.peer.mounted(run.archive, run.timeout) as mount:
+        _timed(["find", mount.path, "-printf", "%s\\n"], run.timeout)
+        return _cat(mount.path, run.workload.files, run.timeout)
+
+
 @task("find, cat all")
 def found_all(run: Run) -> float:
     """As people do it: what is read was listed before."""
