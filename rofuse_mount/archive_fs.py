@@ -101,6 +101,11 @@ class ArchiveFilesystem(Filesystem):
         """See ``rofuse_mount.server``: pushes from now on what its readers will want next."""
         self._pusher = Pusher(self.archive, self._node, store)
 
+    def push(self) -> None:
+        """See ``rofuse_mount.turns``."""
+        if self._pusher is not None:
+            self._pusher.push()
+
     # -- numbers ---------------------------------------------------------------------------------------------
 
     def _node(self, nodeid: int) -> int:

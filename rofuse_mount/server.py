@@ -299,7 +299,11 @@ class Server:
             requests = self.device.requests(buffer)
         if self._post is not None:
             requests = self._post.watch(requests, buffer, self.device.refuse)
-        return requests if quick is None else in_turn(requests, self._turn, quick)
+        if quick is None:
+            return requests
+        if isinstance(filesystem, StoresAhead):
+            return in_turn(requests, self._turn, quick, filesystem.push)
+        return in_turn(requests, self._turn, quick)
 
     def _thread_left(self, failure: Exception | None) -> None:
         with self._lock:

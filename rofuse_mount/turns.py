@@ -47,11 +47,19 @@ class StoresAhead(Protocol):
         time, which has not the turn (``turns``), and holds nothing that answering takes. Raises OSError."""
         ...
 
+    def push(self) -> None:
+        """Called by a thread when it has answered what it gave up its turn for: may store files. Raises nothing."""
+        ...
+
 
 def in_turn(
-    requests: Iterator[memoryview], turn: threading.Lock, is_quick: Callable[[memoryview], bool]
+    requests: Iterator[memoryview],
+    turn: threading.Lock,
+    is_quick: Callable[[memoryview], bool],
+    afterwards: Callable[[], None] = lambda: None,
 ) -> Iterator[memoryview]:
-    """One thread's ``requests``: read, and the quick ones answered, while it has the turn."""
+    """One thread's ``requests``: read, and the quick ones answered, while it has the turn. ``afterwards`` is called
+    without it, when another one is answered."""
     while True:
         with turn:
             for request in requests:
@@ -61,3 +69,4 @@ def in_turn(
             else:
                 return
         yield request
+        afterwards()

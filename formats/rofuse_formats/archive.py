@@ -195,6 +195,11 @@ class Archive:
         hint; bytes that lie in the file as they are count as read already."""
         return self.contents.is_at_hand(node, offset, size)
 
+    def follows(self, node: int, previous: int) -> bool:
+        """Whether a small file is decoded with little besides: it lies closely behind another in what is decoded in
+        order, or in a block of its own."""
+        return self.contents.follows(node, previous)
+
     def check(self, node: int) -> None:
         """Makes what checks there are of a regular file's bytes that reading them does not make. Raises as ``read``."""
         self.contents.check(node)

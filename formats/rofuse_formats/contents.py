@@ -39,6 +39,8 @@ _NOTHING_READY: tuple[int, list[memoryview]] = (0, [])
 _MOST_PIECES = 256  # of a file in one answer; one writev takes 1,024 buffers
 _ZEROS = memoryview(bytes(1 << 20))
 
+_CLOSE = 2 << 20  # bytes between two files that are decoded in passing
+
 
 class Contents:
     """Used by any number of threads. ``stream``: what files that are not compressed by themselves lie in; ``base``:
@@ -165,6 +167,18 @@ class Contents:
             wanted = self._extents(node, offset, offset + size)
             return all(self.stream.is_at_hand(extent.offset, extent.length) for extent in wanted)
         return False
+
+    def follows(self, node: int, previous: int) -> bool:
+        """See ``Archive.follows``."""
+        word, before = self.image.data[node - 1], self.image.data[previous - 1]
+        if (
+            word >> layout.DATA_SHIFT != layout.DATA_OFFSET
+            or before >> layout.DATA_SHIFT != layout.DATA_OFFSET
+        ):
+            return False
+        if self._block_stream is not None and self._block_stream.is_decoded_soon(word, self.image.size[node - 1]):
+            return True
+        return 0 <= word - before - self.image.size[previous - 1] <= _CLOSE
 
     def prepare(self, node: int) -> None:
         """Decodes a small file that somebody will probably read whole, and next, where that takes hardly any time. It

@@ -359,9 +359,10 @@ def test_the_sizes_of_resumed_buffers_suffice_for_any_agreement(kernel: SocketKe
 
 
 class Ahead(Fixed):
-    """Stores one file when another is read, as soon as it may."""
+    """Stores one file when another is read."""
 
     store: Callable[[int, list[bytes]], bool] = staticmethod(lambda ino, data: False)
+    read_last = 0
 
     def store_ahead(self, store: Callable[[int, list[bytes]], bool]) -> None:
         self.store = store
@@ -370,19 +371,23 @@ class Ahead(Fixed):
         return False
 
     def read(self, ctx: Context, ino: int, fh: int, offset: int, size: int) -> bytes:
-        self.store(ino + 1, [b"next ", b"file"])
+        self.read_last = ino
         return b"file"
 
+    def push(self) -> None:
+        if self.read_last:  # INIT was no READ
+            self.store(self.read_last + 1, [b"next ", b"file"])
 
-def test_what_is_stored_ahead_comes_before_the_answer(kernel: SocketKernel) -> None:
+
+def test_what_is_stored_ahead_comes_behind_the_answer_that_nobody_waits(kernel: SocketKernel) -> None:
     serving = Serving(kernel, Ahead())
     kernel.init()
     assert serving.ready.wait(SECONDS)
     unique = kernel.request(Opcode.READ, READ, nodeid=7)
-    notification, reply = kernel.reply(), kernel.reply()
+    reply, notification = kernel.reply(), kernel.reply()
+    assert (reply.unique, reply.body) == (unique, b"file")
     assert (notification.unique, notification.error) == (0, wire.NotifyCode.STORE)
     assert notification.body == struct.pack("<QQII", 8, 0, 9, 0) + b"next file"
-    assert (reply.unique, reply.body) == (unique, b"file")
     kernel.end()
     serving.join()
 

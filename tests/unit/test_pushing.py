@@ -53,6 +53,7 @@ class Reader:
             if self.pusher.is_small(node):
                 self.pusher.after(node)
             self.kernel.cached[node] = content(self.archive, node)
+            self.pusher.push()
 
 
 def content(archive: Archive, node: int) -> bytes:
@@ -92,8 +93,9 @@ def test_what_the_kernel_does_not_know_ends_a_push(many: Reader) -> None:
     many(*range(2, 50))
     assert many.requests <= 6
     many.kernel.unknown.clear()  # a directory was listed
-    many(50)
-    assert many.pusher.files > 44  # its reader has come back
+    pushed = many.pusher.files
+    many(50, 51, 52)
+    assert many.pusher.files > pushed  # its reader has come back
 
 
 def test_a_kernel_that_takes_nothing_costs_nothing_but_the_push(many: Reader) -> None:
@@ -143,17 +145,69 @@ def test_one_thread_pushes_at_a_time(many: Reader) -> None:
     first.start()
     assert within.wait(20)
     many(500, 501, 502)  # would wait for ever
+    assert many.kernel.cached.keys() == {2, 3, 500, 501, 502}
     go_on.set()
     first.join()
-    assert many.kernel.cached.keys() >= {4, 5, 500, 501, 502} and 503 not in many.kernel.cached
+    assert many.kernel.cached.keys() >= {5, 12, 503, 510}  # of both readers, by the one who pushes
+
+
+def test_a_batch_lies_ahead_of_its_reader_always(many: Reader) -> None:
+    many(2, 3)
+    tripwires = 0
+    for node in range(4, FILES // 2):
+        if node not in many.kernel.cached:
+            tripwires += 1
+            ahead = [after for after in range(node + 1, FILES) if after not in many.kernel.cached]
+            many(node)
+            assert ahead[0] > node + 8  # what it has to do meanwhile, while ...
+            assert ahead[1] in many.kernel.cached  # ... that is stored
+    assert tripwires >= 4
+
+
+def test_a_reader_who_is_faster_than_the_push_reads_itself(many: Reader) -> None:
+    """What it has read is not stored again, and it is still the same reader."""
+    many(2)
+    assert many.pusher.claims(3)
+    many.pusher.after(3)
+    push, many.pusher.push = many.pusher.push, lambda: None  # type: ignore[method-assign]
+    many(4, 5, 6, 7)
+    many.pusher.push = push  # type: ignore[method-assign]
+    many.kernel.cached.clear()
+    many.pusher.push()
+    assert many.kernel.cached.keys() == {*range(8, 13), *range(14, 22)}  # 13 is the next tripwire
+    many(13)
+    assert many.pusher.unread == 0 and len(many.pusher._awaited) == 1
+
+
+def test_what_is_being_stored_makes_no_other_reader_of_who_reads_it(many: Reader) -> None:
+    def meanwhile(ino: int, data: list[memoryview]) -> bool:
+        if ino == 6:
+            assert not many.pusher.claims(6)
+            assert many.pusher.after(6) == 0
+        return many.kernel.store(ino, data)
+
+    many.pusher = Pusher(many.archive, lambda node: node, meanwhile)
+    many(2, 3)
+    assert many.pusher._awaited.keys() == {4}
+
+
+def test_a_store_that_fails_in_any_way_is_not_the_end(many: Reader) -> None:
+    def broken(ino: int, data: list[memoryview]) -> bool:
+        raise ValueError("a bug")
+
+    many.pusher = Pusher(many.archive, lambda node: node, broken)
+    many(*range(2, 20))
+    assert many.requests == 18
 
 
 def test_empty_and_large_files_and_directories_are_passed_over(tmp_path: Path) -> None:
     sizes = [10, 10, 0, SMALL + 1, 10, SMALL, 10]
     many = Reader(tar(tmp_path / "a.tar", sizes), Kernel())
     many(2, 3)
-    assert many.kernel.cached.keys() == {2, 3, 6}  # 64 KiB are the most at first
-    many(7, 8)
+    assert many.kernel.cached.keys() == {2, 3}
+    many(6)
+    assert many.kernel.cached.keys() == {2, 3, 6, 8}
+    many(7)
     assert {node: len(data) for node, data in many.kernel.cached.items()} == {
         node: sizes[node - 2] for node in (2, 3, 6, 7, 8)
     }
@@ -174,7 +228,9 @@ def test_a_damaged_file_ends_a_push_without_a_word(tmp_path: Path) -> None:
     opened.log = lines.append
     many = Reader(opened, Kernel())
     many(2, 3)
-    assert many.kernel.cached.keys() == {2, 3, 4, 5, 6} and not lines
+    assert many.kernel.cached.keys() == {2, 3, 5, 6} and not lines
+    many(4)
+    assert many.pusher._awaited.keys() == {7}  # its reader is told
 
 
 @given(

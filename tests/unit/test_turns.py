@@ -48,6 +48,15 @@ def test_the_turn_is_kept_over_what_is_quick_and_given_away_before_what_is_not()
     assert held == [True, True, False, True]
 
 
+def test_what_comes_afterwards_comes_when_the_slow_ones_are_answered_and_without_the_turn() -> None:
+    turn, done = threading.Lock(), list[bytes | bool]()
+    for answered in in_turn(
+        source(QUICK, SLOW, QUICK, SLOW), turn, is_quick, lambda: done.append(turn.locked())
+    ):
+        done.append(bytes(answered))
+    assert done == [QUICK, SLOW, False, QUICK, SLOW, False]
+
+
 def test_another_thread_reads_while_one_is_slow() -> None:
     turn, answered = threading.Lock(), threading.Event()
     ours = in_turn(source(SLOW, QUICK), turn, is_quick)
