@@ -17,10 +17,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rofuse_formats import Archive, Limits, ScanOptions, Settings, cache
-from rofuse_formats.archive import open_spool
 from rofuse_formats.directory.source import DirectorySource
 from rofuse_formats.errors import FormatError
 from rofuse_formats.index import Index
+from rofuse_formats.opening import open_spool
 from rofuse_formats.source import FileSource, JoinedSource, StoredSource
 from rofuse_mount import logs, supervised
 from rofuse_mount.archive_fs import ArchiveFilesystem

@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rofuse_formats import errors
-    from rofuse_formats.archive import Archive, open
+    from rofuse_formats.archive import Archive
     from rofuse_formats.archives import formats
     from rofuse_formats.entry import ScanOptions
     from rofuse_formats.extraction import Extracted
     from rofuse_formats.extraction import Options as ExtractOptions
     from rofuse_formats.limits import Limits
     from rofuse_formats.names import Entry
+    from rofuse_formats.opening import open
     from rofuse_formats.settings import Settings
 
 __all__ = [
@@ -53,7 +54,7 @@ _HOMES = {
     "ScanOptions": ("entry", "ScanOptions"),
     "Settings": ("settings", "Settings"),
     "formats": ("archives", "formats"),
-    "open": ("archive", "open"),
+    "open": ("opening", "open"),
 }
 
 

@@ -176,7 +176,9 @@ class Contents:
             or before >> layout.DATA_SHIFT != layout.DATA_OFFSET
         ):
             return False
-        if self._block_stream is not None and self._block_stream.is_decoded_soon(word, self.image.size[node - 1]):
+        if self._block_stream is not None and self._block_stream.is_decoded_soon(
+            word, self.image.size[node - 1]
+        ):
             return True
         return 0 <= word - before - self.image.size[previous - 1] <= _CLOSE
 

@@ -28,8 +28,8 @@ import fsspec
 from fsspec.spec import AbstractFileSystem
 
 from rofuse_formats.archive import Archive
-from rofuse_formats.archive import open as open_archive
 from rofuse_formats.names import Entry, locate, raw
+from rofuse_formats.opening import open as open_archive
 
 if TYPE_CHECKING:
     from rofuse_formats.settings import Settings

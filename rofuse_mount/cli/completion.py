@@ -43,8 +43,8 @@ def members(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> 
 
 def _opened(source: str) -> Archive | None:
     from rofuse_formats import Archive, Settings, open, parts
-    from rofuse_formats.archive import find_index
     from rofuse_formats.limits import three_quarters_of_memory
+    from rofuse_formats.opening import find_index
     from rofuse_mount.memory import bounded
 
     with bounded(three_quarters_of_memory()):

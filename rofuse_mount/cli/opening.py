@@ -1,12 +1,9 @@
 """Opens the source of a command: with its kept index, or with one that is made now.
 
-Strategy
-The process that indexes may need much memory for a while, and reads what a stranger wrote with C libraries. So it is
-one of its own: it leaves nothing behind but the finished index, or an error.
-
 Rules
-- Who only looks into an archive, and ends, indexes by itself what takes next to nothing (``rofuse_formats.quick``): the
-  directory of a small zip archive, say. To start a process, and to hear of it, takes longer than to read that.
+- What is indexed is indexed by a process of its own (``indexer``). But who only looks into an archive, and ends, does
+  by itself what takes next to nothing (``rofuse_formats.quick``): the directory of a small zip archive, say. To start a
+  process, and to hear of it, takes longer than to read that.
 - Who goes on to serve never does: what a server once had, it keeps.
 """
 
@@ -14,31 +11,27 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from rofuse_formats import Archive, Settings, cache, errors, parts
-from rofuse_formats.archive import Found, find_index, frozen, keep_index, open_spool, points_place
-from rofuse_formats.carrying import carried_index, carrier
+from rofuse_formats.carrying import carried_index, carrier, place_to_keep
 from rofuse_formats.codecs import faster_library
 from rofuse_formats.directory.source import DirectorySource
 from rofuse_formats.effort import Effort
 from rofuse_formats.index import Index
 from rofuse_formats.limits import MIB, three_quarters_of_memory
+from rofuse_formats.opening import Found, find_index, frozen, keep_index, open_spool, points_place
 from rofuse_formats.source import FileSource, StoredSource
 from rofuse_mount.cli import outcome, parameters
+from rofuse_mount.cli.indexer import of_memory, write_index
 from rofuse_mount.memory import bounded
 
 if TYPE_CHECKING:
-    import socket
-
     from rofuse_formats.entry import CarryingFormat
+    from rofuse_formats.spool import Spool
 
 STANDARD_INPUT = "-"
-_REPORT_MAX = 1 << 16
-_DONE = b"done"
 _COPY = 1 << 20
-_GARBAGE = 200_000  # objects; a scan makes one for each member and hardly ever a circle of them
 _ASK_EVERY = 16 * MIB  # bytes of standard input between two looks at the room that is left
 
 
@@ -114,8 +107,8 @@ def open_source(
                     found = str(error)
                     os.close(kept.fd)
         if (carrying := carrier(source)) is not None:
-            fd = _carried_index(source, carrying, settings)
-            return Opened(Archive(source, Index(fd), settings, later=later), fd, ["it brings its index"])
+            may_keep = keep is not False and not options["no_index"]
+            return _with_carried_index(source, carrying, settings, may_keep, later)
         return _with_new_index(source, settings, options, found, keep, later, quickly=not serves)
     except (errors.FormatError, OSError) as error:
         raise outcome.about(path, error) from error
@@ -130,12 +123,26 @@ def _find_index(source: StoredSource, settings: Settings, here: bool, later: boo
         return "it takes more memory than there may be"
 
 
+def _with_carried_index(
+    source: StoredSource, carrying: CarryingFormat, settings: Settings, keep: bool, later: bool
+) -> Opened:
+    fd, notes = _carried_index(source, carrying, settings), ["it brings its index"]
+    try:
+        index = Index(fd)
+        place = place_to_keep(source, index) if keep else None
+        if place is not None:
+            place = _kept(source, fd, index, None, place, notes, insist=False)
+        return _opened(source, fd, index, place, settings, notes, later)
+    finally:
+        os.close(fd)
+
+
 def _carried_index(source: StoredSource, carrying: CarryingFormat, settings: Settings) -> int:
     try:
         with bounded(settings.limits.max_memory or three_quarters_of_memory()):
             return carried_index(source, carrying, settings)
     except MemoryError:
-        raise errors.LimitError(_of_memory(settings.limits.max_memory)) from None
+        raise errors.LimitError(of_memory(settings.limits.max_memory)) from None
 
 
 def _open_directory(
@@ -233,7 +240,7 @@ def _with_new_index(
     try:
         effort, spool_fd = Effort(), -1
         if not (quickly and _has_quick_index(source, fd, settings)):
-            spool_fd = _write_index(source, fd, settings, draw=not options["quiet"])
+            spool_fd = write_index(source, fd, settings, draw=not options["quiet"])
         seconds, is_a_blink = effort.seconds, effort.is_a_blink
         if settings.freeze:
             _take_over(source)
@@ -241,21 +248,53 @@ def _with_new_index(
         spool = open_spool(index, spool_fd)
         points = points_place(source) if not options["no_index"] else None
         notes = [f"indexed in {seconds:.1f} s ({why})", *_slower(index)]
+        place = None
         if not options["no_index"] and (not is_a_blink if keep is None else keep):
             place = cache.place(os.fsdecode(source.path), options["index_here"])
-            trouble = keep_index(source, fd, index, spool, place)
-            if trouble and keep:
-                raise outcome.Failure(f"the index cannot be kept: {outcome.show(trouble)}")
-            if not trouble:
-                # The kept file is mapped rather than the memory it was made in, which is then given back.
-                kept_fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
-                archive = Archive(source, Index(kept_fd), settings, place, spool, points, later=later)
-                return Opened(archive, kept_fd, [*notes, f"index {outcome.show(place)}", *_spooled(archive)])
-            notes.append(f"the index is kept in memory only: {trouble}")
-        archive = Archive(source, index, settings, None, spool, points, later=later)
-        return Opened(archive, os.dup(fd), [*notes, *_spooled(archive)])
+            place = _kept(source, fd, index, spool, place, notes, insist=bool(keep))
+        return _opened(source, fd, index, place, settings, notes, later, spool, points)
     finally:
         os.close(fd)
+
+
+def _kept(
+    source: StoredSource,
+    fd: int,
+    index: Index,
+    spool: Spool | None,
+    place: str,
+    notes: list[str],
+    *,
+    insist: bool,
+) -> str | None:
+    """Keeps a finished index, if it can: ``place``. Raises Failure, if it must and cannot."""
+    trouble = keep_index(source, fd, index, spool, place)
+    if trouble and insist:
+        raise outcome.Failure(f"the index cannot be kept: {outcome.show(trouble)}")
+    notes.append(
+        f"the index is kept in memory only: {trouble}" if trouble else f"index {outcome.show(place)}"
+    )
+    return None if trouble else place
+
+
+def _opened(
+    source: StoredSource,
+    fd: int,
+    index: Index,
+    place: str | None,
+    settings: Settings,
+    notes: list[str],
+    later: bool,
+    spool: Spool | None = None,
+    points: str | None = None,
+) -> Opened:
+    """By an index that is in ``fd``, and kept as ``place``: that file is mapped rather than the memory it was made in,
+    which is then given back."""
+    fd = os.dup(fd) if place is None else os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+    archive = Archive(
+        source, index if place is None else Index(fd), settings, place, spool, points, later=later
+    )
+    return Opened(archive, fd, [*notes, *_spooled(archive)])
 
 
 def _take_over(source: StoredSource) -> None:
@@ -271,101 +310,3 @@ def _has_quick_index(source: StoredSource, fd: int, settings: Settings) -> bool:
     from rofuse_formats.quick import write_quick_index
 
     return write_quick_index(source, fd, settings)
-
-
-def _write_index(source: StoredSource, fd: int, settings: Settings, *, draw: bool) -> int:
-    """Has a child process write the index to ``fd``. Returns the descriptor of the spool that goes with it, -1 for
-    none. Raises what the child would have raised."""
-    import socket
-
-    sys.stdout.flush()
-    sys.stderr.flush()
-    report, sink = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    pid = os.fork()
-    if pid == 0:
-        report.close()
-        _index_and_exit(source, fd, settings, sink, draw)
-    sink.close()
-    spool, text, received = -1, b"", [-1]
-    try:
-        text, received, _flags, _address = socket.recv_fds(report, _REPORT_MAX, 1)
-    finally:
-        report.close()
-        _pid, status = os.waitpid(pid, 0)
-    if received and received[0] >= 0:
-        spool = received[0]
-        os.set_inheritable(spool, False)
-    if text and text != _DONE:
-        _raise_reported(text)
-    if status or not text:
-        code = os.waitstatus_to_exitcode(status)
-        how = f"signal {-code}" if code < 0 else f"status {code}"
-        raise errors.FormatError(f"indexing ended with {how}")
-    return spool
-
-
-def _index_and_exit(
-    source: StoredSource, fd: int, settings: Settings, sink: socket.socket, draw: bool
-) -> NoReturn:
-    import gc
-    import json
-    import socket
-
-    gc.freeze()  # what is there already stays: it need not be looked through, nor its pages copied
-    gc.set_threshold(_GARBAGE)
-    from rofuse_formats.indexing import write_index
-    from rofuse_formats.spool_file import SpoolFile
-    from rofuse_mount.cli.progress import Progress
-    from rofuse_mount.memory import bound_memory, keep_one_heap, lacks_memory
-
-    status = 0
-    progress = Progress("indexing", os.fsdecode(source.name), draw)
-    try:
-        sys.setswitchinterval(
-            0.0005
-        )  # a decoding thread that wants to go on should not wait for the scanner's 5 ms
-        keep_one_heap()
-        settings.limits.may_fork = True
-        spool = SpoolFile(settings.spool_limit)
-        bound_memory(settings.limits.max_memory or three_quarters_of_memory())
-        write_index(source, fd, settings, progress, spool if settings.spool else None)
-        socket.send_fds(sink, [_DONE], [spool.fd] if spool.fd >= 0 else [])
-    except KeyboardInterrupt:
-        status = outcome.INTERRUPTED
-    except BaseException as error:
-        status = 1
-        if lacks_memory(error):
-            error = errors.LimitError(_of_memory(settings.limits.max_memory))
-        if isinstance(error, errors.FormatError | OSError):
-            os_error = [error.errno, error.strerror] if isinstance(error, OSError) else None
-            sink.send(json.dumps([_public_name(error), str(error)[:4096], os_error]).encode())
-        else:
-            import traceback
-
-            traceback.print_exc()
-    finally:
-        progress.close()
-        os._exit(status)
-
-
-def _public_name(error: BaseException) -> str:
-    """Of its class, or of the one that it is a kind of: a module has kinds of its own."""
-    return next(
-        (kind.__name__ for kind in type(error).__mro__ if hasattr(errors, kind.__name__)), "FormatError"
-    )
-
-
-def _of_memory(most: int | None) -> str:
-    if most is None:
-        return "indexing takes more memory than there is, or than this process may have (see ulimit -a)"
-    return f"indexing takes more than {most / MIB:,.0f} MiB of memory; --max-memory raises the limit"
-
-
-def _raise_reported(text: bytes) -> NoReturn:
-    import json
-
-    name, message, os_error = json.loads(text)
-    if os_error:
-        raise OSError(*os_error)
-    kind = getattr(errors, name)
-    raise kind(message)

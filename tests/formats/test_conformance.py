@@ -15,9 +15,9 @@ import pytest
 
 import rofuse_formats
 from rofuse_formats import Archive, ScanOptions, Settings, cache
-from rofuse_formats.archive import find_index
 from rofuse_formats.errors import FormatError
 from rofuse_formats.image.dump import dump, load
+from rofuse_formats.opening import find_index
 from rofuse_formats.source import FileSource
 from tests.archive_tree import digest, tree_of
 from tests.trees import difference, read_expected

@@ -14,13 +14,15 @@ import pytest
 import zstandard
 
 import rofuse_formats
-from rofuse_formats import Archive, cache
-from rofuse_formats.archives.pack import superblock
+from rofuse_formats import Archive, Settings, cache
+from rofuse_formats.archives.pack import FORMAT, superblock
 from rofuse_formats.archives.pack.stream import PackStream
 from rofuse_formats.archives.pack.superblock import Superblock
+from rofuse_formats.carrying import write_carried
 from rofuse_formats.errors import DamagedError, FormatError, UnknownFormatError, UnsupportedError
 from rofuse_formats.image.dump import dump
 from rofuse_formats.image.planes import joined
+from rofuse_formats.opening import find_index
 from rofuse_formats.packing import Options, known
 from rofuse_formats.packing.comparing import compare
 from rofuse_formats.source import FileSource
@@ -220,6 +222,28 @@ def test_no_index_is_kept(folder: Path, pack: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("rofuse_formats.effort.BLINK", 0)
     assert rofuse_formats.open(pack).index_path is None
     assert cache.kept() == []
+
+
+def test_the_decoded_image_of_a_large_one_is_kept(
+    folder: Path, pack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    monkeypatch.setattr("rofuse_formats.carrying._LARGE", 3)
+    first = rofuse_formats.open(pack)
+    assert [kept.kind for kept in cache.kept()] == ["index"]
+    monkeypatch.setattr(superblock, "section", None)  # nothing of the pack's own image is looked at
+    second = rofuse_formats.open(pack)
+    assert second.index_path == first.index_path == cache.kept()[0].path
+    assert content(second) == files()
+
+
+def test_an_index_that_came_with_it_is_not_used(folder: Path, pack: Path) -> None:
+    """It says where blocks lie, and what they are: that is the pack's to say."""
+    copied = folder / "copied.rpack"
+    copied.write_bytes(pack.read_bytes())
+    with opened(copied) as archive, open(f"{copied}.rofuse", "wb") as beside:
+        write_carried(archive.source, beside.fileno(), FORMAT, Settings())
+        assert find_index(archive.source, Settings()) == "its archive brings that itself"
 
 
 # -- damage --------------------------------------------------------------------------------------------------

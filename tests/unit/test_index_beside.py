@@ -14,7 +14,6 @@ import pytest
 import rofuse_formats
 from rofuse_formats import Settings, cache
 from rofuse_formats import index as index_file
-from rofuse_formats.archive import find_index
 from rofuse_formats.errors import FormatError, IndexDamagedError
 from rofuse_formats.image import layout
 from rofuse_formats.image.checking import check_form
@@ -22,6 +21,7 @@ from rofuse_formats.image.reader import Image
 from rofuse_formats.index import Index
 from rofuse_formats.indexing import write_index
 from rofuse_formats.limits import Limits
+from rofuse_formats.opening import find_index
 from rofuse_formats.source import FileSource
 from tests.fuzz.targets.index import repaired
 

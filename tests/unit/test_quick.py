@@ -90,7 +90,7 @@ def test_who_looks_starts_no_process_and_who_serves_does(
     def refuse(*arguments: object, draw: bool) -> NoReturn:
         raise RuntimeError("a process")
 
-    monkeypatch.setattr(opening, "_write_index", refuse)
+    monkeypatch.setattr(opening, "write_index", refuse)
     path = str(zipped(tmp_path / "a.zip", 3))
     _root.main(["ls", path], standalone_mode=False)
     assert capfdbinary.readouterr().out.split() == [b"folder0", b"folder1", b"folder2"]
