@@ -203,6 +203,11 @@ class Planner:
 
     def end(self, end: int, following: int, decoded: int, pending: Sequence[bytes]) -> None:
         """The frame's last block (or intact block) ends at ``end``, and the frame at ``following``."""
+        if (
+            self._collecting and self._collecting.point.decoded == decoded
+        ):  # nothing came of what is behind it
+            self.points.pop()
+            self._collecting = None
         if self._collecting:
             self._grow(decoded - self._collecting.point.decoded, end, pending)
         for point in self.points[self._first_point :]:
