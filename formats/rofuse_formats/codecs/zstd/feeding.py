@@ -109,3 +109,21 @@ def decoder_at(
         done += len(decoder.feed(data, at))
         at += len(data)
     return decoder, done
+
+
+def is_sound_but_for_its_size(source: Source, limits: Limits, offset: int, header: frame.Frame) -> bool:
+    """Whether all blocks of the frame at ``offset`` can be decoded where it does not say how much comes of them, and
+    its checksum, if there is one, is that of what came."""
+    decoder, buffer, at, last = Decoder(limits), Buffer(source), offset + header.header, 0
+    bare = frame.bare_header(frame.window_descriptor(header.window), checksum=header.checksum)
+    try:
+        decoder.feed(bare, offset)
+        while not last:
+            last, _blocks, data = buffer.blocks(at, TOGETHER)
+            decoder.feed(data, at)
+            at += len(data)
+        if header.checksum:
+            decoder.feed(source.pread(frame.CHECKSUM, at), at)
+    except DamagedError:
+        return False
+    return True

@@ -10,6 +10,9 @@ The planner is told of everything, and collects seek points.
 
 Rules
 - Every byte that came out before damage is yielded.
+- A frame that says how much it holds and holds less or more is damaged, whether or not the library notices: a reader's
+  decoder would notice in another place. Where the checksum does not tell which of the two is wrong, all behind it may
+  be at another place.
 - Nothing is buffered for longer than it takes to fill a chunk.
 """
 
@@ -19,7 +22,13 @@ from collections.abc import Generator, Iterator
 from functools import partial
 
 from rofuse_formats.codecs.zstd import apart, frame, planner, points
-from rofuse_formats.codecs.zstd.feeding import TOGETHER, Buffer, Decoder, decoder_at
+from rofuse_formats.codecs.zstd.feeding import (
+    TOGETHER,
+    Buffer,
+    Decoder,
+    decoder_at,
+    is_sound_but_for_its_size,
+)
 from rofuse_formats.codecs.zstd.index import Index, write_index
 from rofuse_formats.errors import DamagedError, LimitError, TruncatedError, UnsupportedError
 from rofuse_formats.limits import MIB, Limits, check_damages
@@ -28,6 +37,7 @@ from rofuse_formats.source import Source
 CHUNK = 1 * MIB
 MANY = 4096  # pieces of a chunk that are joined before it is full
 LOOKAHEAD = 1 * MIB
+_NO_LIMIT = 1 << 64
 
 
 class FirstPass:
@@ -194,6 +204,7 @@ class FirstPass:
         yield from self._turn(plan.unseekable)
         position, last, begin = offset + header.header, 0, self._decoded
         sound = begin  # where the last blocks begin that gave something
+        limit = begin + (_NO_LIMIT if header.content is None else header.content)
         together = TOGETHER
         try:
             while not last:
@@ -201,6 +212,8 @@ class FirstPass:
                 last, blocks, data = buffer.blocks(position, min(together, plan.together(self._decoded)))
                 try:
                     output = decoder.feed(data, position)
+                    if self._decoded + len(output) > limit:
+                        raise _holds("more", header, offset)
                 except DamagedError:
                     if len(blocks) == 1:
                         raise
@@ -216,10 +229,8 @@ class FirstPass:
                 if not last and plan.active:
                     ahead = buffer.index(position, LOOKAHEAD) if plan.choosing(self._decoded) else 0
                     plan.boundary(position, memoryview(buffer.data)[ahead:], self._decoded, self._pending)
-            end = self.consumed = position
-            if header.checksum:
-                self._check(decoder, position, begin, header)
-                end += frame.CHECKSUM
+            self.consumed = position
+            end = self._check(decoder, position, begin, header, offset)
         except DamagedError as damage:
             plan.end(position, position, self._decoded, self._pending)
             if isinstance(damage, TruncatedError):
@@ -232,6 +243,8 @@ class FirstPass:
                 self.damages.append(damage)
                 yield from self._zeros(missing)
                 plan.broken()
+                if is_sound_but_for_its_size(self._source, self._limits, offset, header):
+                    self._begin_doubt(begin)
             self._suspect(sound)
             if not following:
                 raise
@@ -246,9 +259,28 @@ class FirstPass:
             raise DamagedError(f"zstd data at offset {offset} has changed while it was read", offset)
         return decoder
 
-    def _check(self, decoder: Decoder, position: int, begin: int, header: frame.Frame) -> None:
-        """Has the checksum at ``position`` verified, of what came out since ``begin``. The next frame does not depend
-        on it; but where this one does not say how much it holds, all that follows may be at another place."""
+    def _check(self, decoder: Decoder, position: int, begin: int, header: frame.Frame, offset: int) -> int:
+        """Compares what came out since ``begin``, of the frame at ``offset`` whose blocks end at ``position``, with its
+        size and its checksum as it tells them. Returns where it ends. The next frame does not depend on either; but
+        where nothing vouches for how much this one holds, all that follows may be at another place."""
+        size, is_known, end = self._decoded - begin, header.content is not None, position
+        damage = None
+        if header.checksum:
+            end += frame.CHECKSUM
+            damage = self._checksum_failure(decoder, position)
+        if header.content is not None and size < header.content:
+            is_known = header.checksum and not damage
+            damage = _holds(f"{size}", header, offset)
+        if damage:
+            self.damages.append(damage)
+            self._suspect(begin)
+            self._planner.broken()
+            if not is_known:
+                self._begin_doubt(begin)
+        return end
+
+    def _checksum_failure(self, decoder: Decoder, position: int) -> DamagedError | None:
+        """Has the checksum at ``position`` verified."""
         at = self._buffer.index(position, frame.CHECKSUM)
         checksum = self._buffer.data[at : at + frame.CHECKSUM]
         if len(checksum) < frame.CHECKSUM:
@@ -256,11 +288,12 @@ class FirstPass:
         try:
             decoder.feed(checksum, position)
         except DamagedError as damage:
-            self.damages.append(damage)
-            self._suspect(begin)
-            if header.content is None and self._doubt is None:
-                self._doubt = begin
-            self._planner.broken()
+            return damage
+        return None
+
+    def _begin_doubt(self, begin: int) -> None:
+        if self._doubt is None:
+            self._doubt = begin
 
     def _suspect(self, begin: int) -> None:
         if self._decoded > begin:
@@ -297,3 +330,9 @@ class FirstPass:
             if self._pending:
                 yield self._take()
             self.unseekable = unseekable
+
+
+def _holds(what: str, header: frame.Frame, offset: int) -> DamagedError:
+    return DamagedError(
+        f"zstd frame at offset {offset} claims {header.content} bytes and holds {what}", offset
+    )
