@@ -57,6 +57,8 @@ PIECES = {
     "more": framed(block(1, 40, b"m") * 60 + LAST, 2399),
     "more, checked": framed(block(1, 40, b"m") * 60 + LAST, 2390, checksum(b"m" * 2400)),
     "more, told by the library": SINGLE + block(1, 3, b"m", 1),
+    "of no bytes": SINGLE + block(0, 2, b"ab") + block(2, 0, last=1),  # a compressed block has two at least
+    "of no bytes, midway": framed(block(0, 2, b"ab") + block(2, 0) + block(0, 1, b"c", 1), None),
     "damaged": framed(block(1, 3, b"d") + block(2, 9, b"\xff" * 9) + LAST, 6),
 }  # fmt: skip
 WRONG = [name for name in PIECES if name not in ("sound", "unclaimed", "empty", "skippable", "ends empty")]

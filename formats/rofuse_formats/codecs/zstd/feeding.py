@@ -48,7 +48,7 @@ class Buffer:
         if left < frame.BLOCK_HEADER:
             raise TruncatedError(f"zstd data ends at a block header, at offset {position}", position)
         last, kind, size = frame.block_header(self.data, at)
-        if kind == frame.RESERVED or size > frame.LARGEST_BLOCK:
+        if not frame.may_be_block(kind, size):
             raise DamagedError(f"zstd block at offset {position} has an impossible header", position)
         length = frame.BLOCK_HEADER + (1 if kind == frame.RLE else size)
         if left < length:

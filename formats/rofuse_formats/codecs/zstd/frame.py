@@ -123,6 +123,12 @@ def block_header(data: bytes | memoryview, at: int) -> tuple[int, int, int]:
     return field & 1, field >> 1 & 3, field >> 3
 
 
+def may_be_block(kind: int, size: int) -> bool:
+    """Whether a block can have such a header. The library passes over a compressed block of no bytes, but where it sees
+    the whole frame at once."""
+    return kind != RESERVED and size <= LARGEST_BLOCK and (kind != COMPRESSED or size > 0)
+
+
 def small_frame(data: bytes, at: int, max_window: int) -> tuple[int, int, int] | None:
     """``(length, decoded, window)`` of the frame at ``data[at]``, ``decoded`` being a bound, if the frame is wholly in
     ``data`` and nothing about it needs a closer look; else None."""
@@ -137,7 +143,7 @@ def small_frame(data: bytes, at: int, max_window: int) -> tuple[int, int, int] |
         if position + BLOCK_HEADER > len(data):
             return None
         last, kind, size = block_header(data, position)
-        if kind == RESERVED or size > LARGEST_BLOCK:
+        if not may_be_block(kind, size):
             return None
         position += BLOCK_HEADER + (1 if kind == RLE else size)
         decoded += header.largest_block if kind == COMPRESSED else size
