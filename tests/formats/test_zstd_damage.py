@@ -175,8 +175,11 @@ def test_hostile_frames(frame: bytes) -> None:
         assert passed.damages
         assert len(output) <= 128 * KIB + 10
         stream = CODEC.open(BytesSource(compressed), passed.index(), Limits())
+        told = bytearray(output)
+        for start, end in passed.suspect:
+            told[start:end] = bytes(end - start)
         sound = patched(stream, [Zeros(*suspect) for suspect in passed.suspect])
-        assert sound.cursor(0).read(1 << 30) == output
+        assert sound.cursor(0).read(1 << 30) == told
 
 
 def test_bomb_comes_in_chunks() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import struct
+import tracemalloc
 
 import pytest
 import zstandard
@@ -176,3 +177,20 @@ def test_limit_can_be_raised_and_holds_for_an_index_too() -> None:
 def test_legacy_versions_are_refused(magic: int) -> None:
     with pytest.raises(UnsupportedError, match=r"0\.8"):
         decoded(magic.to_bytes(4, "little") + bytes(100))
+
+
+def test_bomb_that_is_damaged_comes_in_chunks_too() -> None:
+    """What is fed once more, up to the damaged block, becomes no more at once than the first time."""
+    block = (1 << 1 | 128 * KIB << 3).to_bytes(3, "little") + b"x"
+    broken = (1 | 2 << 1 | 9 << 3).to_bytes(3, "little") + b"\xff" * 9
+    bomb = b"\x28\xb5\x2f\xfd\0\x58" + block * 1004 + broken
+    passed = first_pass.FirstPass(BytesSource(bomb), Limits())
+    tracemalloc.start()
+    try:
+        size = sum(map(len, passed))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert size == 1004 * 128 * KIB
+    assert len(passed.damages) == 1
+    assert peak < 32 * MIB

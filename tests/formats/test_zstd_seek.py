@@ -12,7 +12,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rofuse_formats.codecs.zstd import CODEC, entropy, planner, points
+from rofuse_formats.codecs.zstd import CODEC, entropy, frame, index, planner, points
 from rofuse_formats.codecs.zstd.first_pass import FirstPass
 from rofuse_formats.limits import Limits
 from rofuse_formats.source import Source
@@ -275,3 +275,26 @@ def test_long_matches_at_repeated_offsets() -> None:
         assert output == data
         check_all_points(stream, data)
         assert len(stream.points) > 5
+
+
+def test_a_block_that_is_damaged_right_behind_a_point_leaves_no_point() -> None:
+    """Nothing follows it that could be read from there; what follows the frame can."""
+    data = text(2 * MIB)
+    whole = zstandard.ZstdCompressor(
+        compression_params=zstandard.ZstdCompressionParameters.from_level(
+            3, window_log=15, write_content_size=True
+        )
+    ).compress(data)
+    _, sound = decoded(whole, spacing=256 * KIB)
+    points = [point for point in index.read_index(len(whole), sound.index()).points if point.seed]
+    assert points
+    for point in points:
+        broken = bytearray(whole)
+        broken[point.offset + frame.BLOCK_HEADER] |= 0xFF
+        broken[point.offset + frame.BLOCK_HEADER + 1 :][:20] = bytes(20)
+        compressed = bytes(broken) + whole
+        output, passed = decoded(compressed, spacing=256 * KIB)
+        assert passed.damages
+        stream = CODEC.open(BytesSource(compressed), passed.index(), Limits())
+        assert len(output) == 2 * len(data)
+        assert read_at(stream, len(data), 1000) == data[:1000]

@@ -248,9 +248,12 @@ class Image:
     def walk(self, node: int = layout.ROOT, path: bytes = b"") -> Iterator[tuple[bytes, int]]:
         """``(path, nodeid)`` of everything below ``node``, depth first, a directory before its entries, each
         directory in archive order. ``path`` is put before each name. The tree may be of any depth. Each directory is
-        entered once: it is numbered after its parent and those before it there, and says whose it is."""
+        entered once: it is numbered after its parent and those before it there, and says whose it is. All together have
+        no more entries than there are."""
         prefix = bytearray(path + b"/" if path else b"")
-        stack = [(len(prefix), node, iter(self.dirents(node)))]  # no path of each: deep ones would take a lot
+        entries = self.dirents(node)
+        unclaimed = self.dirent_count - len(entries)
+        stack = [(len(prefix), node, iter(entries))]  # no path of each: deep ones would take a lot
         last = node  # directory that was entered
         while stack:
             length, directory, rows = stack[-1]
@@ -262,8 +265,12 @@ class Image:
                 if self.is_directory(child):
                     if child <= max(directory, last) or self.parent[child - 1] != directory:
                         raise IndexDamagedError(f"directory {child} is in two places")
+                    entries = self.dirents(child)
+                    unclaimed -= len(entries)
+                    if unclaimed < 0:
+                        raise IndexDamagedError(f"directory {child} claims entries of another")
                     prefix += name + b"/"
-                    stack.append((len(prefix), child, iter(self.dirents(child))))
+                    stack.append((len(prefix), child, iter(entries)))
                     last = child
                     break
             else:

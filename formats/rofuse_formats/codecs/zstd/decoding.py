@@ -89,6 +89,8 @@ class Stretch:
 
     def readinto(self, buffer: bytearray | memoryview) -> int:
         """As ``read``, into ``buffer``; returns the number of bytes."""
+        if not buffer:  # the library would look ahead all the same
+            return 0
         try:
             return self._reader.readinto(buffer)
         except self._error as error:

@@ -10,6 +10,9 @@ The planner is told of everything, and collects seek points.
 
 Rules
 - Every byte that came out before damage is yielded.
+- A frame that says how much it holds and holds less or more is damaged, whether or not the library notices: a reader's
+  decoder would notice in another place. Where the checksum does not tell which of the two is wrong, all behind it may
+  be at another place.
 - Nothing is buffered for longer than it takes to fill a chunk.
 """
 
@@ -19,65 +22,22 @@ from collections.abc import Generator, Iterator
 from functools import partial
 
 from rofuse_formats.codecs.zstd import apart, frame, planner, points
+from rofuse_formats.codecs.zstd.feeding import (
+    TOGETHER,
+    Buffer,
+    Decoder,
+    decoder_at,
+    is_sound_but_for_its_size,
+)
 from rofuse_formats.codecs.zstd.index import Index, write_index
 from rofuse_formats.errors import DamagedError, LimitError, TruncatedError, UnsupportedError
 from rofuse_formats.limits import MIB, Limits, check_damages
 from rofuse_formats.source import Source
 
-READ = 2 * MIB
 CHUNK = 1 * MIB
 MANY = 4096  # pieces of a chunk that are joined before it is full
 LOOKAHEAD = 1 * MIB
-TOGETHER = 8  # blocks, fed at once where nobody needs to know what comes of each: a chunk's worth at most
-
-
-class _Buffer:
-    """The source, read forward in large pieces."""
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.data = b""
-        self.base = 0
-
-    def index(self, offset: int, need: int) -> int:
-        """Where in ``data`` the byte at ``offset`` is; ``need`` bytes from there are in it unless the source ends.
-        ``offset`` never falls."""
-        at = offset - self.base
-        if at + need > len(self.data) and self.base + len(self.data) < self.source.size:
-            rest = self.data[at:]
-            start = offset + len(rest)
-            size = min(max(READ, need - len(rest)), self.source.size - start)
-            more = self.source.pread(size, start)
-            if len(more) < size:
-                end = start + len(more)
-                raise TruncatedError(f"the file has become shorter: it ends at offset {end}", end)
-            self.data = rest + more
-            self.base = offset
-            at = 0
-        return at
-
-
-class _Decoder:
-    """The library's decoder, fed from the front."""
-
-    def __init__(self, limits: Limits, *, across_frames: bool = False) -> None:
-        import zstandard
-
-        self._error = zstandard.ZstdError
-        window = min(max(limits.max_window, 1 << 10), frame.LARGEST_WINDOW)
-        self._decompress = (
-            zstandard.ZstdDecompressor(max_window_size=window)
-            .decompressobj(write_size=frame.LARGEST_BLOCK, read_across_frames=across_frames)
-            .decompress
-        )
-
-    def feed(self, data: bytes | memoryview, offset: int) -> bytes:
-        """What ``data``, from ``offset`` of the source, decodes to."""
-        try:
-            return self._decompress(data)
-        except self._error as error:
-            reason = str(error).rpartition(": ")[2]
-            raise DamagedError(f"zstd data is damaged at offset {offset}: {reason}", offset) from error
+_NO_LIMIT = 1 << 64
 
 
 class FirstPass:
@@ -101,7 +61,7 @@ class FirstPass:
         self.name = b""
         self._source = source
         self._limits = limits
-        self._buffer = _Buffer(source)
+        self._buffer = Buffer(source)
         self._apart = apart.start(source, limits, planner.LARGEST_WINDOW)
         make = self._apart.make_seed if self._apart else partial(points.make_seed, source)
         self._planner = planner.Planner(make, spacing, free_spacing, windows_apart)
@@ -216,7 +176,7 @@ class FirstPass:
         at = self._buffer.index(offset, end - offset)
         frames = memoryview(self._buffer.data)[at : at + end - offset]
         try:
-            data = _Decoder(self._limits, across_frames=True).feed(frames, offset)
+            data = Decoder(self._limits, across_frames=True).feed(frames, offset)
         except DamagedError:  # going slowly finds which of them it is, and what of it is intact
             while offset < end:
                 offset = yield from self._frame(offset)
@@ -237,24 +197,27 @@ class FirstPass:
             raise TruncatedError(f"zstd data ends within the frame header at offset {offset}", offset)
         frame.check_supported(header, self._limits)
         self._window = max(self._window, header.window)
-        decoder = _Decoder(self._limits)
+        decoder = Decoder(self._limits)
         decoder.feed(buffer.data[at : at + header.header], offset)
         self.frames += 1
         plan.begin(header, self._decoded, offset)
         yield from self._turn(plan.unseekable)
         position, last, begin = offset + header.header, 0, self._decoded
         sound = begin  # where the last blocks begin that gave something
+        limit = begin + (_NO_LIMIT if header.content is None else header.content)
         together = TOGETHER
         try:
             while not last:
                 self.consumed = position
-                last, blocks, data = self._blocks(position, min(together, plan.together(self._decoded)))
+                last, blocks, data = buffer.blocks(position, min(together, plan.together(self._decoded)))
                 try:
                     output = decoder.feed(data, position)
+                    if self._decoded + len(output) > limit:
+                        raise _holds("more", header, offset)
                 except DamagedError:
                     if len(blocks) == 1:
                         raise
-                    decoder, together = self._decoder_at(position, offset, self._decoded - begin), 1
+                    decoder, together = self._decoder_at(position, offset, header, begin), 1
                     last = 0
                     continue
                 sound = self._decoded if output else sound
@@ -266,10 +229,8 @@ class FirstPass:
                 if not last and plan.active:
                     ahead = buffer.index(position, LOOKAHEAD) if plan.choosing(self._decoded) else 0
                     plan.boundary(position, memoryview(buffer.data)[ahead:], self._decoded, self._pending)
-            end = self.consumed = position
-            if header.checksum:
-                self._check(decoder, position, begin, header)
-                end += frame.CHECKSUM
+            self.consumed = position
+            end = self._check(decoder, position, begin, header, offset)
         except DamagedError as damage:
             plan.end(position, position, self._decoded, self._pending)
             if isinstance(damage, TruncatedError):
@@ -282,6 +243,8 @@ class FirstPass:
                 self.damages.append(damage)
                 yield from self._zeros(missing)
                 plan.broken()
+                if is_sound_but_for_its_size(self._source, self._limits, offset, header):
+                    self._begin_doubt(begin)
             self._suspect(sound)
             if not following:
                 raise
@@ -289,40 +252,35 @@ class FirstPass:
         plan.end(position, end, self._decoded, self._pending)
         return end
 
-    def _blocks(self, position: int, most: int) -> tuple[int, list[tuple[int, int, memoryview]], memoryview]:
-        """``(last, [(offset, type, block)], all their bytes)`` of so many blocks from ``position`` on, fewer where they
-        are followed by none."""
-        self._buffer.index(position, most * (frame.BLOCK_HEADER + frame.LARGEST_BLOCK))
-        at, last = position, 0
-        blocks: list[tuple[int, int, memoryview]] = []
-        while not last and len(blocks) < most:
-            try:
-                last, kind, block = self._block(at)
-            except DamagedError:
-                if not blocks:
-                    raise
-                break  # to be met again when all before it was decoded
-            blocks.append((at, kind, block))
-            at += len(block)
-        start = position - self._buffer.base
-        return last, blocks, memoryview(self._buffer.data)[start : start + at - position]
-
-    def _decoder_at(self, position: int, offset: int, size: int) -> _Decoder:
-        """A decoder that was fed the frame at ``offset`` up to its block at ``position``: the first ``size`` bytes."""
-        decoder, at, done = _Decoder(self._limits), offset, 0
-        while at < position:
-            data = self._source.pread(min(READ, position - at), at)
-            if not data:
-                raise TruncatedError(f"the file has become shorter: it ends at offset {at}", at)
-            done += len(decoder.feed(data, at))
-            at += len(data)
-        if done != size:
+    def _decoder_at(self, position: int, offset: int, header: frame.Frame, begin: int) -> Decoder:
+        """A decoder that was fed the frame at ``offset`` up to its block at ``position``."""
+        decoder, done = decoder_at(self._source, self._limits, offset, header, position)
+        if done != self._decoded - begin:
             raise DamagedError(f"zstd data at offset {offset} has changed while it was read", offset)
         return decoder
 
-    def _check(self, decoder: _Decoder, position: int, begin: int, header: frame.Frame) -> None:
-        """Has the checksum at ``position`` verified, of what came out since ``begin``. The next frame does not depend
-        on it; but where this one does not say how much it holds, all that follows may be at another place."""
+    def _check(self, decoder: Decoder, position: int, begin: int, header: frame.Frame, offset: int) -> int:
+        """Compares what came out since ``begin``, of the frame at ``offset`` whose blocks end at ``position``, with its
+        size and its checksum as it tells them. Returns where it ends. The next frame does not depend on either; but
+        where nothing vouches for how much this one holds, all that follows may be at another place."""
+        size, is_known, end = self._decoded - begin, header.content is not None, position
+        damage = None
+        if header.checksum:
+            end += frame.CHECKSUM
+            damage = self._checksum_failure(decoder, position)
+        if header.content is not None and size < header.content:
+            is_known = header.checksum and not damage
+            damage = _holds(f"{size}", header, offset)
+        if damage:
+            self.damages.append(damage)
+            self._suspect(begin)
+            self._planner.broken()
+            if not is_known:
+                self._begin_doubt(begin)
+        return end
+
+    def _checksum_failure(self, decoder: Decoder, position: int) -> DamagedError | None:
+        """Has the checksum at ``position`` verified."""
         at = self._buffer.index(position, frame.CHECKSUM)
         checksum = self._buffer.data[at : at + frame.CHECKSUM]
         if len(checksum) < frame.CHECKSUM:
@@ -330,11 +288,12 @@ class FirstPass:
         try:
             decoder.feed(checksum, position)
         except DamagedError as damage:
-            self.damages.append(damage)
-            self._suspect(begin)
-            if header.content is None and self._doubt is None:
-                self._doubt = begin
-            self._planner.broken()
+            return damage
+        return None
+
+    def _begin_doubt(self, begin: int) -> None:
+        if self._doubt is None:
+            self._doubt = begin
 
     def _suspect(self, begin: int) -> None:
         if self._decoded > begin:
@@ -348,7 +307,7 @@ class FirstPass:
             return 0
         try:
             while not last:
-                last, kind, block = self._block(position)
+                last, kind, block = self._buffer.block(position)
                 position += len(block)
                 size = frame.block_header(block, 0)[2]
                 capacity += frame.LARGEST_BLOCK if kind == frame.COMPRESSED else size
@@ -372,17 +331,8 @@ class FirstPass:
                 yield self._take()
             self.unseekable = unseekable
 
-    def _block(self, position: int) -> tuple[int, int, memoryview]:
-        """``(last, type, header and content)`` of the block at ``position``."""
-        buffer = self._buffer
-        at = buffer.index(position, frame.BLOCK_HEADER + frame.LARGEST_BLOCK)
-        left = len(buffer.data) - at
-        if left < frame.BLOCK_HEADER:
-            raise TruncatedError(f"zstd data ends at a block header, at offset {position}", position)
-        last, kind, size = frame.block_header(buffer.data, at)
-        if kind == frame.RESERVED or size > frame.LARGEST_BLOCK:
-            raise DamagedError(f"zstd block at offset {position} has an impossible header", position)
-        length = frame.BLOCK_HEADER + (1 if kind == frame.RLE else size)
-        if left < length:
-            raise TruncatedError(f"zstd data ends within the block at offset {position}", position)
-        return last, kind, memoryview(buffer.data)[at : at + length]
+
+def _holds(what: str, header: frame.Frame, offset: int) -> DamagedError:
+    return DamagedError(
+        f"zstd frame at offset {offset} claims {header.content} bytes and holds {what}", offset
+    )

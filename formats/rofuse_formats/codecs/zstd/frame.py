@@ -103,9 +103,10 @@ def window_descriptor(size: int) -> int:
     return min(0xFF, (log - 10 << 3) + max(0, eighths))
 
 
-def bare_header(descriptor: int) -> bytes:
-    """A frame header that says nothing but the window: no content size, checksum or dictionary ID."""
-    return MAGIC.to_bytes(4, "little") + bytes((0, descriptor))
+def bare_header(descriptor: int, *, checksum: bool = False) -> bytes:
+    """A frame header that says nothing but the window, and whether there is a checksum: no content size or dictionary
+    ID."""
+    return MAGIC.to_bytes(4, "little") + bytes((4 if checksum else 0, descriptor))
 
 
 def could_start(data: bytes) -> bool:
@@ -122,6 +123,12 @@ def block_header(data: bytes | memoryview, at: int) -> tuple[int, int, int]:
     return field & 1, field >> 1 & 3, field >> 3
 
 
+def may_be_block(kind: int, size: int) -> bool:
+    """Whether a block can have such a header. The library passes over a compressed block of no bytes, but where it sees
+    the whole frame at once."""
+    return kind != RESERVED and size <= LARGEST_BLOCK and (kind != COMPRESSED or size > 0)
+
+
 def small_frame(data: bytes, at: int, max_window: int) -> tuple[int, int, int] | None:
     """``(length, decoded, window)`` of the frame at ``data[at]``, ``decoded`` being a bound, if the frame is wholly in
     ``data`` and nothing about it needs a closer look; else None."""
@@ -131,15 +138,22 @@ def small_frame(data: bytes, at: int, max_window: int) -> tuple[int, int, int] |
     if not header or header.dictionary or header.window > max_window:
         return None
     position, decoded, last = at + header.header, 0, 0
+    kind = size = 0
     while not last:
         if position + BLOCK_HEADER > len(data):
             return None
         last, kind, size = block_header(data, position)
-        if kind == RESERVED or size > LARGEST_BLOCK:
+        if not may_be_block(kind, size):
             return None
         position += BLOCK_HEADER + (1 if kind == RLE else size)
         decoded += header.largest_block if kind == COMPRESSED else size
         if decoded > SMALL_FRAME:
+            return None
+    if header.content is not None:
+        # What of a frame the library asks only where it sees all of it at once: whether nothing is missing although the
+        # last block is empty. And only where it does not: that no match begins before the window.
+        is_empty = kind == RAW and not size
+        if (is_empty and (header.content or decoded)) or header.window < header.content:
             return None
     position += CHECKSUM if header.checksum else 0
     return (position - at, decoded, header.window) if position <= len(data) else None

@@ -23,14 +23,14 @@ from rofuse_formats.errors import IndexDamagedError
 
 MAGIC = b"ROzstd\0\1"
 HEADER = Struct("<8sQQQQQ")
-RECORD = Struct("<QQQQIIIB3x")
+RECORD = Struct("<QQQQIIIB?2x")
 CHECKSUM = Struct("<I")
 
 
 class Point:
     """A place where decoding can start."""
 
-    __slots__ = ("decoded", "descriptor", "end", "following", "offset", "seed")
+    __slots__ = ("anew", "decoded", "descriptor", "end", "following", "offset", "seed")
 
     def __init__(
         self,
@@ -40,6 +40,7 @@ class Point:
         end: int = 0,
         following: int = 0,
         seed: Seed | None = None,
+        anew: bool = False,
     ) -> None:
         self.decoded = decoded  # offset in the decoded stream
         self.offset = offset  # in the source: of a frame, or of a block where there is a descriptor or a seed
@@ -47,6 +48,7 @@ class Point:
         self.end = end  # in the source: where the frame's last block ends
         self.following = following  # in the source: where the frame ends
         self.seed = seed  # None at the start of a frame
+        self.anew = anew  # whether who comes from before it starts here anew: the frame before is damaged
 
 
 class Index:
@@ -76,6 +78,7 @@ def write_index(source_size: int, index: Index) -> bytes:
                 size,
                 checksum,
                 point.descriptor,
+                point.anew,
             )
         )
     table = b"".join(parts)
@@ -100,11 +103,10 @@ def read_index(source_size: int, data: bytes | bytearray | memoryview) -> Index:
         raise IndexDamagedError("zstd seek index fails its checksum")
     at = end + CHECKSUM.size
     points = []
-    for decoded, offset, blocks_end, following, packed, length, checksum, descriptor in RECORD.iter_unpack(
-        view[HEADER.size : end]
-    ):
+    for record in RECORD.iter_unpack(view[HEADER.size : end]):
+        decoded, offset, blocks_end, following, packed, length, checksum, descriptor, anew = record
         seed = Seed(view[at : at + packed], length, checksum) if packed else None
-        points.append(Point(decoded, offset, descriptor, blocks_end, following, seed))
+        points.append(Point(decoded, offset, descriptor, blocks_end, following, seed, anew))
         at += packed
     if at != len(view):
         raise IndexDamagedError("zstd seek index does not end with its last dictionary")

@@ -124,10 +124,11 @@ class Planner:
     def free_point(self, decoded: int, offset: int) -> None:
         """A frame starts."""
         apart = 1 if self.unseekable or self._broken else self._free_spacing
+        point = Point(decoded, offset, anew=self._broken)
         if self._broken and self.points[-1].decoded == decoded:
-            self.points[-1] = Point(decoded, offset)  # nothing came of it: no cursor is to meet it
+            self.points[-1] = point  # nothing came of it: no cursor is to meet it
         elif decoded - self.points[-1].decoded >= apart:
-            self.points.append(Point(decoded, offset))
+            self.points.append(point)
         self._broken = False
 
     def broken(self) -> None:
@@ -203,6 +204,11 @@ class Planner:
 
     def end(self, end: int, following: int, decoded: int, pending: Sequence[bytes]) -> None:
         """The frame's last block (or intact block) ends at ``end``, and the frame at ``following``."""
+        if (
+            self._collecting and self._collecting.point.decoded == decoded
+        ):  # nothing came of what is behind it
+            self.points.pop()
+            self._collecting = None
         if self._collecting:
             self._grow(decoded - self._collecting.point.decoded, end, pending)
         for point in self.points[self._first_point :]:
