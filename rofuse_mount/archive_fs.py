@@ -38,7 +38,7 @@ from rofuse_mount.archive_listing import LEAST_ROOM, Listings
 from rofuse_mount.encoding import pack_statx, validity
 from rofuse_mount.filesystem import Filesystem
 from rofuse_mount.pushing import Pusher, Store
-from rofuse_mount.records import Attr, Context, FileHandle, StatFS, Statx
+from rofuse_mount.records import Attr, Config, Context, FileHandle, StatFS, Statx
 from rofuse_mount.showing import printable, show
 from rofuse_mount.view import View, root
 
@@ -96,6 +96,9 @@ class ArchiveFilesystem(Filesystem):
         self._touched = 0  # entries of the index, about, since it was let go
         self._blocks: dict[int, int] = {}  # of files in many pieces, by node
         self._listings = Listings(image, self._node, self._attr, self._valid, self._touch)
+
+    def init(self, ctx: Context, config: Config) -> None:
+        self.archive.bring_in()
 
     def store_ahead(self, store: Store) -> None:
         """See ``rofuse_mount.server``: pushes from now on what its readers will want next."""

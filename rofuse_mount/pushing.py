@@ -37,7 +37,7 @@ SMALL = 128 << 10
 _READERS = 64  # that are followed at once
 _LOOK = 1024  # entries of the archive that are looked at for one batch
 _LEAST_BYTES, _MOST_BYTES = 64 << 10, 1 << 20
-_FIRST_FILES, _MOST_FILES = 8, 512
+_FIRST_FILES, _MOST_FILES = 4, 512
 _LONGEST_PAUSE = 63  # files; whoever opens files by their names alone has listed nothing
 _DOUBTFUL = 10  # where more than every tenth file was pushed in vain ...
 _CONVINCING = 4  # ... so many files must be read in order before a push, not two
@@ -48,11 +48,12 @@ _EARLY = 200  # files; too few to judge by
 class _Batch:
     """Files that are stored together."""
 
-    __slots__ = ("behind", "bytes", "files", "nodes")
+    __slots__ = ("behind", "bytes", "files", "is_over", "nodes")
 
     def __init__(self, behind: int, nodes: list[int]) -> None:
         self.behind, self.nodes = behind, nodes
         self.files = self.bytes = 0  # that were stored
+        self.is_over = False  # whether all of it was gone through
 
 
 class _Reader:
@@ -68,19 +69,17 @@ class _Reader:
         self.last = 0  # the last file of the last batch
         self.tripwire = 0  # what it is to read next
         self.is_served = False  # with a batch, when it reads what it is about to read
-        self._pause = self._left = (
-            0  # files it reads without a batch, after one that came to nothing; still to come
-        )
+        # Files it reads without a batch, after one that came to nothing; those that are still to come.
+        self._pause = self._left = 0
 
-    def came(self, size: int) -> None:
-        """It reads the tripwire, ``size`` bytes: it is done with all batches but the last."""
+    def came(self, size: int) -> list[_Batch]:
+        """It reads the tripwire, ``size`` bytes: it is done with all batches but the last. Those."""
+        done, self.batches = self.batches[:-1], self.batches[-1:]
         self.seen += 1
-        self.used += size
-        for batch in self.batches[:-1]:
-            self.used += batch.bytes
-            if batch.files:
-                self.most = min(2 * self.most, _MOST_FILES)
-        del self.batches[:-1]
+        self.used += size + sum(batch.bytes for batch in done)
+        if any(batch.files for batch in done):
+            self.most = min(2 * self.most, _MOST_FILES)
+        return done
 
     def note(self, has_pushed: bool) -> None:
         """A batch has been tried."""
@@ -93,9 +92,6 @@ class _Reader:
         self._left -= 1
         return True
 
-    def unread(self) -> int:
-        return sum(batch.files for batch in self.batches)
-
 
 class Pusher:
     """Pushes what follows in ``archive``. ``nodeid`` gives an inode's number as the kernel knows it."""
@@ -107,9 +103,8 @@ class Pusher:
         self._pushing = threading.Lock()  # held by the one who pushes
         self._lock = threading.Lock()  # of all that follows; never held while something is stored
         self._awaited: OrderedDict[int, _Reader] = OrderedDict()  # by tripwire
-        self._claimed: dict[
-            int, tuple[int, _Reader | None]
-        ] = {}  # by thread: the file it answers, and for whom
+        # By thread: the file it answers, and for whom (nobody: it is planned for one who was faster).
+        self._claimed: dict[int, tuple[int, _Reader | None]] = {}
         self._planned: dict[int, _Batch] = {}  # by file: to be stored
         self._batches: deque[tuple[_Reader, _Batch]] = deque()  # likewise
         self._storing = 0  # the file that is being stored
@@ -127,7 +122,8 @@ class Pusher:
             if reader is None:
                 return False
             self._claimed[threading.get_ident()] = node, reader
-            reader.came(self._image.size[node - 1])
+            for batch in reader.came(self._image.size[node - 1]):
+                self._drop(batch)
             reader.is_served = reader.seen >= self._convincing() and not reader.passes_over()
             return reader.is_served
 
@@ -152,9 +148,8 @@ class Pusher:
         """Stores what is planned. By a thread that ``claims`` told to, when its READ is answered. Raises nothing."""
         while self._batches and self._pushing.acquire(blocking=False):
             try:
-                self._push(*self._batches.popleft())
-            except IndexError:  # another thread was faster
-                continue
+                if self._batches:  # another thread may have been faster
+                    self._push(*self._batches.popleft())
             finally:
                 self._pushing.release()
 
@@ -178,8 +173,9 @@ class Pusher:
             lost.append(self._awaited.popitem(last=False)[1])
         for other in lost:
             if other is not None:
-                self.unread += other.unread()
-                self._forget(other)
+                self.unread += sum(batch.files for batch in other.batches)
+                for batch in other.batches:
+                    self._drop(batch)
         self._awaited[node] = reader
         reader.tripwire = node
 
@@ -204,9 +200,9 @@ class Pusher:
             self._batches.append((reader, batch))
         reader.batches.append(batch)
 
-    def _forget(self, reader: _Reader) -> None:
-        """What is planned for it, it shall read itself."""
-        for batch in reader.batches:
+    def _drop(self, batch: _Batch) -> None:
+        """What of it was not stored yet, shall not be."""
+        if not batch.is_over:
             for node in batch.nodes:
                 if self._planned.get(node) is batch:
                     del self._planned[node]
@@ -224,17 +220,19 @@ class Pusher:
                 batch.bytes += self._image.size[node - 1]
             else:
                 with self._lock:
-                    self._break_off(reader, node)
+                    self._break_off(reader, batch, node)
                 break
             previous = node
         self._storing = 0
+        batch.is_over = True
         self.files += batch.files
         self.bytes += batch.bytes
         reader.note(batch.files > 0)
 
-    def _break_off(self, reader: _Reader, node: int) -> None:
+    def _break_off(self, reader: _Reader, broken: _Batch, node: int) -> None:
         """A file could not be stored: its reader goes on from there."""
-        self._forget(reader)
+        for batch in (broken, *reader.batches):
+            self._drop(batch)
         reader.last = node - 1
         if reader.tripwire > node and self._awaited.get(reader.tripwire) is reader:
             del self._awaited[reader.tripwire]

@@ -117,6 +117,10 @@ class Archive:
 
         return names.stat(self, path, follow)
 
+    def bring_in(self) -> None:
+        """Has what names and attributes take in memory, where that is not much."""
+        self._index.bring_in()
+
     def let_go(self) -> None:
         """Gives back what of the index counts as this process's memory; it is had again when it is needed."""
         self._index.let_go()

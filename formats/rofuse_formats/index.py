@@ -91,6 +91,10 @@ def _write_at(fd: int, view: memoryview, position: int) -> None:
         view, position = view[written:], position + written
 
 
+_SMALL = 8 << 20  # bytes of an index that is mapped at once
+_MADV_POPULATE_READ = 22  # asm-generic/mman-common.h; Python has no name for it
+
+
 class Index:
     """An index file, mapped. ``fd`` stays the caller's. ``check``: whether all of it is checked, or just what says what
     it is (for lists)."""
@@ -116,6 +120,16 @@ class Index:
         self.files = sections.get(b"FILES")
         self.blocks = sections.get(b"BLOCKS")
         self.seeks = [section for tag, section in sections.items() if tag.startswith(b"SEEK")]  # as written
+
+    def bring_in(self) -> None:
+        """Maps all of a small one at once, in the process that serves: a page at a time takes longer, as whoever looks
+        for names anywhere would notice."""
+        if self.size > _SMALL:
+            return
+        try:
+            self._map.madvise(_MADV_POPULATE_READ)
+        except OSError:
+            pass  # not known to Linux before 5.14, and nothing but a hint
 
     def let_go(self) -> None:
         """Gives its memory back for now: it stays in the page cache, and is mapped again where it is looked at."""
