@@ -3,20 +3,21 @@
 Strategy
 Who reads one small file after the other (``grep -r``, ``cp -r``, ``tar``) pays for each with a request, which costs
 more than the bytes. Archive order is the order of directory listings, so where a file was read and then the one that
-follows it, those that follow are stored into the page cache (NOTIFY_STORE): a *batch* at a time, behind a *tripwire*, a
-file that is left out. When the tripwire's READ comes, its reader is done with the batch before, so that was wanted, and
-the next may be larger; and while the reader goes through the batch behind the tripwire, the one after that is stored.
-So there is always a batch ahead, and nobody waits for a push. Batches whose reader never comes count as unread. Each is
-a sixteenth of what the reader was seen to use, or a little, so what is pushed in vain stays below a tenth or so.
+follows it, those that follow are stored into the page cache (NOTIFY_STORE), a *batch* at a time. A first, short batch
+is stored while its reader waits for its answer. Then comes a file that is left out, the *tripwire*, and behind it a
+batch that is stored while the reader goes through the first. When the tripwire's READ comes, its reader is done with
+what was before it, so that was wanted, and batches may be larger; and another is stored behind the next tripwire. So
+there is a batch ahead, and nobody waits for it. Where there is none any more, because the reader was faster, or goes on
+in another directory, it begins anew with a short one. Batches whose reader never comes count as unread. Each is a
+sixteenth of what the reader was seen to use, or a little, so what is pushed in vain stays below a tenth or so.
 
 Rules
 - Only whole files are pushed, with exact sizes, as they would be read: decoded and checked. At one that cannot be read
   the push ends: its error is its reader's.
 - Only what is at hand, or is decoded in order behind what was read before (``Archive.follows``): no decoder is sent
   away from who reads.
-- A file is planned once, and is then either stored or, where its reader was faster, read.
 - A store can wait for a page whose READ somebody else must answer. So one thread pushes at a time, never the only one,
-  without the turn and without any lock that answering takes, and when it has answered what it gave up the turn for.
+  without the turn and without any lock that answering takes; who answers waits for it for a moment at most.
 - An inode that the kernel does not know ends a push: those behind it are of a directory that was not listed yet.
 """
 
@@ -38,6 +39,8 @@ _READERS = 64  # that are followed at once
 _LOOK = 1024  # entries of the archive that are looked at for one batch
 _LEAST_BYTES, _MOST_BYTES = 64 << 10, 1 << 20
 _FIRST_FILES, _MOST_FILES = 4, 512
+_FEW_FILES, _FEW_BYTES = 64, 256 << 10  # that are stored while their reader waits
+_MOMENT = 0.01  # seconds that it waits until another push ends
 _LONGEST_PAUSE = 63  # files; whoever opens files by their names alone has listed nothing
 _DOUBTFUL = 10  # where more than every tenth file was pushed in vain ...
 _CONVINCING = 4  # ... so many files must be read in order before a push, not two
@@ -48,33 +51,45 @@ _EARLY = 200  # files; too few to judge by
 class _Batch:
     """Files that are stored together."""
 
-    __slots__ = ("behind", "bytes", "files", "is_over", "nodes")
+    __slots__ = ("behind", "bytes", "files", "nodes", "reader")
 
-    def __init__(self, behind: int, nodes: list[int]) -> None:
-        self.behind, self.nodes = behind, nodes
+    def __init__(self, reader: _Reader, behind: int, nodes: list[int]) -> None:
+        self.reader, self.behind, self.nodes = reader, behind, nodes
         self.files = self.bytes = 0  # that were stored
-        self.is_over = False  # whether all of it was gone through
 
 
 class _Reader:
     """Somebody who reads file after file."""
 
-    __slots__ = ("_left", "_pause", "batches", "is_served", "last", "most", "seen", "tripwire", "used")
+    __slots__ = (
+        "_left",
+        "_pause",
+        "batches",
+        "is_served",
+        "last",
+        "most",
+        "seen",
+        "stop",
+        "tripwire",
+        "used",
+    )
 
     def __init__(self, size: int) -> None:
         self.seen = 1  # READs in order
         self.used = size  # bytes that it asked for, or was given and came back behind
         self.most = _FIRST_FILES  # that the next batch may have
-        self.batches: list[_Batch] = []  # that it was not seen to use yet; the last lies behind the tripwire
-        self.last = 0  # the last file of the last batch
+        self.batches: list[_Batch] = []  # that it was not seen to use yet
+        self.last = 0  # up to where files were planned for it
         self.tripwire = 0  # what it is to read next
+        self.stop = 0  # a file that could not be stored: none behind it is, before it was read
         self.is_served = False  # with a batch, when it reads what it is about to read
         # Files it reads without a batch, after one that came to nothing; those that are still to come.
         self._pause = self._left = 0
 
-    def came(self, size: int) -> list[_Batch]:
-        """It reads the tripwire, ``size`` bytes: it is done with all batches but the last. Those."""
-        done, self.batches = self.batches[:-1], self.batches[-1:]
+    def came(self, node: int, size: int) -> list[_Batch]:
+        """It reads a file of ``size`` bytes: it is done with all batches but that behind this file. Those."""
+        done = [batch for batch in self.batches if batch.behind != node]
+        self.batches = [batch for batch in self.batches if batch.behind == node]
         self.seen += 1
         self.used += size + sum(batch.bytes for batch in done)
         if any(batch.files for batch in done):
@@ -103,26 +118,26 @@ class Pusher:
         self._pushing = threading.Lock()  # held by the one who pushes
         self._lock = threading.Lock()  # of all that follows; never held while something is stored
         self._awaited: OrderedDict[int, _Reader] = OrderedDict()  # by tripwire
-        # By thread: the file it answers, and for whom (nobody: it is planned for one who was faster).
+        # By thread: the file it answers, and for whom (nobody: it is just being stored).
         self._claimed: dict[int, tuple[int, _Reader | None]] = {}
         self._planned: dict[int, _Batch] = {}  # by file: to be stored
-        self._batches: deque[tuple[_Reader, _Batch]] = deque()  # likewise
+        self._batches: deque[_Batch] = deque()  # likewise, while their readers do something else
         self._storing = 0  # the file that is being stored
 
     def claims(self, node: int) -> bool:
-        """Whether the calling thread is to push when it has answered the READ of this file, which it does next: it must
-        give up the turn before."""
-        if self._planned.pop(node, None) is not None or node == self._storing:  # its reader is faster
+        """Whether the calling thread is to push when it reads this file, which it does next: it must give up the turn
+        before."""
+        if node == self._storing:
             self._claimed[threading.get_ident()] = node, None
             return False
-        if node not in self._awaited:
+        if node not in self._awaited and node not in self._planned:
             return False
         with self._lock:
-            reader = self._awaited.pop(node, None)
+            reader = self._awaited.pop(node, None) or self._overtaking(node)
             if reader is None:
                 return False
             self._claimed[threading.get_ident()] = node, reader
-            for batch in reader.came(self._image.size[node - 1]):
+            for batch in reader.came(node, self._image.size[node - 1]):
                 self._drop(batch)
             reader.is_served = reader.seen >= self._convincing() and not reader.passes_over()
             return reader.is_served
@@ -135,13 +150,15 @@ class Pusher:
             return 0
         if reader is None or claimed != node:
             reader = _Reader(self._image.size[node - 1])
+        if reader.is_served and reader.last <= node:
+            self._push_at_once(node, reader)
         with self._lock:
             following = self._following(max(node, reader.last))
             tripwire = next(following, 0)
             if tripwire:
                 self._await(tripwire, reader)
-            if reader.is_served:
-                self._plan(following, reader)
+                if reader.is_served and tripwire != reader.stop:
+                    self._batches.append(self._plan(tripwire, following, reader, _MOST_FILES, _MOST_BYTES))
         return tripwire if reader.seen >= _IN_ORDER and not reader.batches else 0
 
     def push(self) -> None:
@@ -149,7 +166,7 @@ class Pusher:
         while self._batches and self._pushing.acquire(blocking=False):
             try:
                 if self._batches:  # another thread may have been faster
-                    self._push(*self._batches.popleft())
+                    self._push(self._batches.popleft())
             finally:
                 self._pushing.release()
 
@@ -166,6 +183,17 @@ class Pusher:
         return filter(self.is_small, range(node + 1, last + 1))
 
     # -- with the lock
+
+    def _overtaking(self, node: int) -> _Reader | None:
+        """Who reads a file itself that is planned to be stored for it."""
+        batch = self._planned.get(node)
+        if batch is None:
+            return None
+        reader = batch.reader
+        reader.last = 0
+        if self._awaited.get(reader.tripwire) is reader:
+            del self._awaited[reader.tripwire]
+        return reader
 
     def _await(self, node: int, reader: _Reader) -> None:
         lost = [self._awaited.pop(node, None)]
@@ -184,56 +212,67 @@ class Pusher:
         doubtful = self.files > _EARLY and self.unread * _DOUBTFUL > self.files
         return _CONVINCING if doubtful else 2
 
-    def _plan(self, following: Iterator[int], reader: _Reader) -> None:
-        """A batch for ``reader`` of the files that follow its tripwire."""
-        room = min(max(_LEAST_BYTES, reader.used >> 4), _MOST_BYTES)
+    def _plan(
+        self, behind: int, following: Iterator[int], reader: _Reader, most_files: int, most_bytes: int
+    ) -> _Batch:
+        """A batch for ``reader`` of the files that follow one that it reads, or will read."""
+        files, room = min(reader.most, most_files), min(max(_LEAST_BYTES, reader.used >> 4), most_bytes)
         nodes: list[int] = []
         for node in following:
             room -= self._image.size[node - 1]
-            if room < 0 or len(nodes) == reader.most:
+            if room < 0 or len(nodes) == files:
                 break
             nodes.append(node)
-        batch = _Batch(reader.tripwire, nodes)
-        if nodes:
-            reader.last = nodes[-1]
-            self._planned.update(dict.fromkeys(nodes, batch))
-            self._batches.append((reader, batch))
+        batch = _Batch(reader, behind, nodes)
+        self._planned.update(dict.fromkeys(nodes, batch))
         reader.batches.append(batch)
+        reader.last = nodes[-1] if nodes else behind
+        return batch
 
     def _drop(self, batch: _Batch) -> None:
         """What of it was not stored yet, shall not be."""
-        if not batch.is_over:
-            for node in batch.nodes:
-                if self._planned.get(node) is batch:
-                    del self._planned[node]
+        for node in batch.nodes:
+            if self._planned.get(node) is batch:
+                del self._planned[node]
+        batch.nodes = []
 
     # -- without
 
-    def _push(self, reader: _Reader, batch: _Batch) -> None:
+    def _push_at_once(self, node: int, reader: _Reader) -> None:
+        """Stores the batch right behind a file whose reader waits for it."""
+        if not self._pushing.acquire(timeout=_MOMENT):
+            return
+        try:
+            with self._lock:
+                batch = self._plan(node, self._following(node), reader, _FEW_FILES, _FEW_BYTES)
+            self._push(batch)
+        finally:
+            self._pushing.release()
+
+    def _push(self, batch: _Batch) -> None:
         previous = batch.behind
         for node in batch.nodes:
             self._storing = node
-            if self._planned.pop(node, None) is None:
-                pass  # read meanwhile, or no longer to be stored
-            elif self._stored(node, previous):
-                batch.files += 1
-                batch.bytes += self._image.size[node - 1]
-            else:
-                with self._lock:
-                    self._break_off(reader, batch, node)
+            if self._planned.pop(node, None) is None:  # it shall not be any more
                 break
+            if not self._stored(node, previous):
+                with self._lock:
+                    self._break_off(batch, node)
+                break
+            batch.files += 1
+            batch.bytes += self._image.size[node - 1]
             previous = node
         self._storing = 0
-        batch.is_over = True
         self.files += batch.files
         self.bytes += batch.bytes
-        reader.note(batch.files > 0)
+        batch.reader.note(batch.files > 0)
 
-    def _break_off(self, reader: _Reader, broken: _Batch, node: int) -> None:
+    def _break_off(self, broken: _Batch, node: int) -> None:
         """A file could not be stored: its reader goes on from there."""
+        reader = broken.reader
         for batch in (broken, *reader.batches):
             self._drop(batch)
-        reader.last = node - 1
+        reader.last, reader.stop = node - 1, node
         if reader.tripwire > node and self._awaited.get(reader.tripwire) is reader:
             del self._awaited[reader.tripwire]
             self._await(node, reader)
