@@ -35,6 +35,7 @@ from rofuse_formats.image.layout import DATA_PIECES, DATA_SHIFT, HAS_ATIME, HAS_
 from rofuse_formats.image.reader import Image
 from rofuse_mount import wire
 from rofuse_mount.archive_listing import LEAST_ROOM, Listings
+from rofuse_mount.device import was_sent_before
 from rofuse_mount.encoding import pack_statx, validity
 from rofuse_mount.filesystem import Filesystem
 from rofuse_mount.pushing import Pusher, Store
@@ -241,7 +242,7 @@ class ArchiveFilesystem(Filesystem):
         if not 0 < nodeid <= self._image.inode_count:
             return True
         node = self._node(nodeid)
-        if self._pusher is not None and self._pusher.claims(node):
+        if self._pusher is not None and not was_sent_before(request) and self._pusher.claims(node):
             return False
         return not stat.S_ISREG(self._image.mode[node - 1]) or self._contents.is_at_hand(node, offset, size)
 

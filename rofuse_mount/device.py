@@ -33,6 +33,7 @@ from rofuse_mount.wire import NotifyCode, Opcode
 PATH = "/dev/fuse"
 
 _PAGE = 4096
+_UNIQUE_END = 16
 _ENDED = frozenset((ENODEV, ECONNABORTED))  # unmounted; aborted, where ABORT_ERROR was negotiated
 _NO_REPLY = frozenset((Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT))
 
@@ -45,6 +46,11 @@ def open_device() -> int:
 def buffer_size(max_write: int) -> int:
     """Bytes a request can have where ``max_write`` was negotiated: the kernel refuses to read into fewer."""
     return max(wire.MIN_READ_BUFFER, max_write + _PAGE)
+
+
+def was_sent_before(request: memoryview) -> bool:
+    """Whether a request, a header at least, was delivered to somebody before (RESEND)."""
+    return bool(request[_UNIQUE_END - 1] & 0x80)  # the highest bit of ``unique``
 
 
 def readable(descriptors: Iterable[int], seconds: float | None = None) -> list[int]:

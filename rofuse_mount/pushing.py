@@ -14,10 +14,10 @@ sixteenth of what the reader was seen to use, or a little, so what is pushed in 
 Rules
 - Only whole files are pushed, with exact sizes, as they would be read: decoded and checked. At one that cannot be read
   the push ends: its error is its reader's.
-- Only what is at hand, or is decoded in order behind what was read before (``Archive.follows``): no decoder is sent
-  away from who reads.
+- Only what is at hand or as good as that, and beside a reader what is decoded in order behind what it reads, closely
+  (``Archive.follows``): no decoder is sent away from who reads, and no answer waits for one.
 - A store can wait for a page whose READ somebody else must answer. So one thread pushes at a time, never the only one,
-  without the turn and without any lock that answering takes; who answers waits for it for a moment at most.
+  without the turn and without any lock that answering takes; who answers waits for it for a moment at most, and once.
 - An inode that the kernel does not know ends a push: those behind it are of a directory that was not listed yet.
 """
 
@@ -40,7 +40,7 @@ _LOOK = 1024  # entries of the archive that are looked at for one batch
 _LEAST_BYTES, _MOST_BYTES = 64 << 10, 1 << 20
 _FIRST_FILES, _MOST_FILES = 4, 512
 _FEW_FILES, _FEW_BYTES = 64, 256 << 10  # that are stored while their reader waits
-_MOMENT = 0.01  # seconds that it waits until another push ends
+_MOMENT = 0.002  # seconds that it waits until another push ends
 _LONGEST_PAUSE = 63  # files; whoever opens files by their names alone has listed nothing
 _DOUBTFUL = 10  # where more than every tenth file was pushed in vain ...
 _CONVINCING = 4  # ... so many files must be read in order before a push, not two
@@ -123,12 +123,15 @@ class Pusher:
         self._planned: dict[int, _Batch] = {}  # by file: to be stored
         self._batches: deque[_Batch] = deque()  # likewise, while their readers do something else
         self._storing = 0  # the file that is being stored
+        self._is_held_up = False  # whether somebody has waited for a push that is not over yet
 
     def claims(self, node: int) -> bool:
         """Whether the calling thread is to push when it reads this file, which it does next: it must give up the turn
         before."""
         if node == self._storing:
             self._claimed[threading.get_ident()] = node, None
+            with self._lock:
+                self._caught_up(node)
             return False
         if node not in self._awaited and node not in self._planned:
             return False
@@ -153,12 +156,16 @@ class Pusher:
         if reader.is_served and reader.last <= node:
             self._push_at_once(node, reader)
         with self._lock:
+            if self._awaited.get(reader.tripwire) is reader:  # it was seen elsewhere meanwhile
+                return 0
             following = self._following(max(node, reader.last))
             tripwire = next(following, 0)
             if tripwire:
                 self._await(tripwire, reader)
-                if reader.is_served and tripwire != reader.stop:
-                    self._batches.append(self._plan(tripwire, following, reader, _MOST_FILES, _MOST_BYTES))
+                if reader.is_served and tripwire != reader.stop and len(self._batches) < _READERS:
+                    batch = self._plan(tripwire, following, reader, _MOST_FILES, _MOST_BYTES)
+                    if batch.nodes:
+                        self._batches.append(batch)
         return tripwire if reader.seen >= _IN_ORDER and not reader.batches else 0
 
     def push(self) -> None:
@@ -185,7 +192,7 @@ class Pusher:
     # -- with the lock
 
     def _overtaking(self, node: int) -> _Reader | None:
-        """Who reads a file itself that is planned to be stored for it."""
+        """Who reads a file itself that is planned to be stored for it: it is to begin anew."""
         batch = self._planned.get(node)
         if batch is None:
             return None
@@ -194,6 +201,16 @@ class Pusher:
         if self._awaited.get(reader.tripwire) is reader:
             del self._awaited[reader.tripwire]
         return reader
+
+    def _caught_up(self, node: int) -> None:
+        """Somebody reads what is being stored for it: from the next file on it is to begin anew, or it would go on to
+        ask for all that is just being stored."""
+        following = next(self._following(node), 0)
+        reader = self._overtaking(following)
+        if reader is not None:
+            for batch in reader.batches:
+                self._drop(batch)
+            self._await(following, reader)
 
     def _await(self, node: int, reader: _Reader) -> None:
         lost = [self._awaited.pop(node, None)]
@@ -233,39 +250,41 @@ class Pusher:
         """What of it was not stored yet, shall not be."""
         for node in batch.nodes:
             if self._planned.get(node) is batch:
-                del self._planned[node]
+                self._planned.pop(node, None)  # who stores may have been faster
         batch.nodes = []
 
     # -- without
 
     def _push_at_once(self, node: int, reader: _Reader) -> None:
         """Stores the batch right behind a file whose reader waits for it."""
-        if not self._pushing.acquire(timeout=_MOMENT):
+        if not self._pushing.acquire(timeout=0 if self._is_held_up else _MOMENT):
+            self._is_held_up = True
             return
         try:
             with self._lock:
                 batch = self._plan(node, self._following(node), reader, _FEW_FILES, _FEW_BYTES)
-            self._push(batch)
+            self._push(batch, at_once=True)
         finally:
             self._pushing.release()
 
-    def _push(self, batch: _Batch) -> None:
-        previous = batch.behind
+    def _push(self, batch: _Batch, *, at_once: bool = False) -> None:
         for node in batch.nodes:
             self._storing = node
             if self._planned.pop(node, None) is None:  # it shall not be any more
                 break
-            if not self._stored(node, previous):
+            if not self._stored(node, 0 if at_once else batch.behind):
                 with self._lock:
                     self._break_off(batch, node)
+                batch.reader.note(batch.files > 0)
                 break
             batch.files += 1
             batch.bytes += self._image.size[node - 1]
-            previous = node
+        else:
+            batch.reader.note(True)
         self._storing = 0
+        self._is_held_up = False
         self.files += batch.files
         self.bytes += batch.bytes
-        batch.reader.note(batch.files > 0)
 
     def _break_off(self, broken: _Batch, node: int) -> None:
         """A file could not be stored: its reader goes on from there."""
@@ -277,12 +296,14 @@ class Pusher:
             del self._awaited[reader.tripwire]
             self._await(node, reader)
 
-    def _stored(self, node: int, previous: int) -> bool:
-        """Whether a file has been pushed. Whatever prevents it, who reads the file is told."""
-        size = self._image.size[node - 1]
+    def _stored(self, node: int, behind: int) -> bool:
+        """Whether a file has been pushed. Whatever prevents it, who reads the file is told. ``behind``: a file that
+        others are decoded behind; 0 where there is not the time."""
+        archive, size = self._archive, self._image.size[node - 1]
         try:
-            if not self._archive.is_at_hand(node, 0, size) and not self._archive.follows(node, previous):
+            is_soon = archive.is_at_hand(node, 0, size) or archive.is_decoded_soon(node)
+            if not is_soon and not (behind and archive.follows(node, behind)):
                 return False
-            return self._store(self._nodeid(node), self._archive.read(node, 0, size))
+            return self._store(self._nodeid(node), archive.read(node, 0, size))
         except Exception:
             return False

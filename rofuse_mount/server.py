@@ -27,7 +27,7 @@ from rofuse_mount.answering import Handle, logged
 from rofuse_mount.attaching import attach
 from rofuse_mount.backings import Backings
 from rofuse_mount.counters import OPCODE_MASK, SCALE_BITS, WIDTH_BITS
-from rofuse_mount.device import Device, buffer_size, readable
+from rofuse_mount.device import Device, buffer_size, readable, was_sent_before
 from rofuse_mount.engine import Engine
 from rofuse_mount.filesystem import Filesystem
 from rofuse_mount.memory import lacks_memory
@@ -278,7 +278,7 @@ class Server:
                 self._answer_all(requests, table)
             elif self._introduce(requests, table):
                 self._start_threads((self.options.threads or _THREADS) - 1)
-                if isinstance(self.engine.filesystem, StoresAhead):
+                if self.options.threads != 1 and isinstance(self.engine.filesystem, StoresAhead):
                     self.engine.filesystem.store_ahead(self._store)
                 self._tell(_READY)
                 self._answer_all(requests, table)
@@ -302,7 +302,7 @@ class Server:
         if quick is None:
             return requests
         if isinstance(filesystem, StoresAhead):
-            return in_turn(requests, self._turn, quick, filesystem.push)
+            return in_turn(requests, self._turn, quick, self._push)
         return in_turn(requests, self._turn, quick)
 
     def _thread_left(self, failure: Exception | None) -> None:
@@ -351,6 +351,13 @@ class Server:
                 _log().exception("a request was answered EIO")
             slot = (request[_OPCODE_AT] & OPCODE_MASK) << WIDTH_BITS
             table[slot + (clock() - began >> SCALE_BITS).bit_length()] += 1
+
+    def _push(self, request: memoryview) -> None:
+        """See StoresAhead. Not behind a request that was sent before: it is answered alone (``supervisor.post``) until
+        the next one is read, and what is stored can wait for another that is answered alone."""
+        filesystem: object = self.engine.filesystem
+        if not was_sent_before(request) and isinstance(filesystem, StoresAhead):
+            filesystem.push()
 
     def _store(self, ino: int, data: Sequence[Buffer]) -> bool:
         """See StoresAhead."""

@@ -56,10 +56,10 @@ def in_turn(
     requests: Iterator[memoryview],
     turn: threading.Lock,
     is_quick: Callable[[memoryview], bool],
-    afterwards: Callable[[], None] = lambda: None,
+    afterwards: Callable[[memoryview], None] = lambda request: None,
 ) -> Iterator[memoryview]:
     """One thread's ``requests``: read, and the quick ones answered, while it has the turn. ``afterwards`` is called
-    without it, when another one is answered."""
+    without it, with another one when that is answered."""
     while True:
         with turn:
             for request in requests:
@@ -69,4 +69,4 @@ def in_turn(
             else:
                 return
         yield request
-        afterwards()
+        afterwards(request)

@@ -192,10 +192,14 @@ class Archive:
         hint; bytes that lie in the file as they are count as read already."""
         return self.contents.is_at_hand(node, offset, size)
 
-    def follows(self, node: int, previous: int) -> bool:
-        """Whether a small file is decoded with little besides: it lies closely behind another in what is decoded in
-        order, or in a block of its own."""
-        return self.contents.follows(node, previous)
+    def is_decoded_soon(self, node: int) -> bool:
+        """Whether ``read`` of a whole small file decodes something, and in next to no time whatever others do."""
+        return self.contents.is_decoded_soon(node)
+
+    def follows(self, node: int, behind: int) -> bool:
+        """Whether a file lies closely behind another in what is decoded in order, and something stands there to go on:
+        who decodes it decodes little that was not wanted, and takes nothing from who reads elsewhere. A hint."""
+        return self.contents.follows(node, behind)
 
     def check(self, node: int) -> None:
         """Makes what checks there are of a regular file's bytes that reading them does not make. Raises as ``read``."""

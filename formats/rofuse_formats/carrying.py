@@ -53,11 +53,13 @@ def carried_index(source: StoredSource, carrying: CarryingFormat, settings: Sett
     return fd
 
 
-def place_to_keep(source: StoredSource, index: Index) -> str | None:
-    """Where an index that was made of an archive's own image is kept; None where it is not."""
+def place_to_keep(source: StoredSource, index: Index, here: bool) -> str | None:
+    """Where an index that was made of an archive's own image is kept; None where it is not. ``here``: where it is to be
+    beside the archive, if anywhere."""
     path = os.fsdecode(source.path)
     place = cache.place(path)
-    return place if Image(index.image).inode_count > _LARGE and place != cache.beside(path) else None
+    is_kept = not here and place != cache.beside(path) and Image(index.image).inode_count > _LARGE
+    return place if is_kept else None
 
 
 def write_carried(source: StoredSource, fd: int, carrying: CarryingFormat, settings: Settings) -> None:

@@ -39,7 +39,9 @@ _NOTHING_READY: tuple[int, list[memoryview]] = (0, [])
 _MOST_PIECES = 256  # of a file in one answer; one writev takes 1,024 buffers
 _ZEROS = memoryview(bytes(1 << 20))
 
-_CLOSE = 2 << 20  # bytes between two files that are decoded in passing
+_CLOSE = (
+    4 << 20
+)  # bytes behind a file that are decoded before somebody asks; few beside what ``BlockCache`` keeps
 
 
 class Contents:
@@ -168,19 +170,16 @@ class Contents:
             return all(self.stream.is_at_hand(extent.offset, extent.length) for extent in wanted)
         return False
 
-    def follows(self, node: int, previous: int) -> bool:
+    def follows(self, node: int, behind: int) -> bool:
         """See ``Archive.follows``."""
-        word, before = self.image.data[node - 1], self.image.data[previous - 1]
+        word, before = self.image.data[node - 1], self.image.data[behind - 1]
         if (
             word >> layout.DATA_SHIFT != layout.DATA_OFFSET
             or before >> layout.DATA_SHIFT != layout.DATA_OFFSET
         ):
             return False
-        if self._block_stream is not None and self._block_stream.is_decoded_soon(
-            word, self.image.size[node - 1]
-        ):
-            return True
-        return 0 <= word - before - self.image.size[previous - 1] <= _CLOSE
+        between = word - before - self.image.size[behind - 1]
+        return 0 <= between <= _CLOSE and self.stream.is_near(word)
 
     def prepare(self, node: int) -> None:
         """Decodes a small file that somebody will probably read whole, and next, where that takes hardly any time. It
@@ -192,11 +191,12 @@ class Contents:
         """All bytes of a small file that must be decoded for it, where that takes hardly any time; nothing where it
         is none, or it cannot be read."""
         try:
-            return self.read(node, 0, self.image.size[node - 1]) if self._is_decoded_soon(node) else []
+            return self.read(node, 0, self.image.size[node - 1]) if self.is_decoded_soon(node) else []
         except (FormatError, OSError, MemoryError):
             return []
 
-    def _is_decoded_soon(self, node: int) -> bool:
+    def is_decoded_soon(self, node: int) -> bool:
+        """See ``Archive.is_decoded_soon``."""
         size, word = self.image.size[node - 1], self.image.data[node - 1]
         if not 0 < size <= BLOCK:
             return False

@@ -127,18 +127,20 @@ def open(
             if settings.freeze:
                 source = frozen(source)
         elif (carrying := carrier(source)) is not None:
-            return _as_carried(source, carrying, settings, keep)
+            return _as_carried(source, carrying, settings, keep, here)
         return _index_now(source, settings, keep, here, progress)
     except BaseException:
         source.close()
         raise
 
 
-def _as_carried(source: StoredSource, carrying: CarryingFormat, settings: Settings, keep: bool) -> Archive:
+def _as_carried(
+    source: StoredSource, carrying: CarryingFormat, settings: Settings, keep: bool, here: bool
+) -> Archive:
     fd = carried_index(source, carrying, settings)
     try:
         index = Index(fd)
-        place = place_to_keep(source, index) if keep else None
+        place = place_to_keep(source, index, here) if keep else None
         if place is not None and keep_index(source, fd, index, None, place):
             place = None
         return Archive(source, index, settings, place)

@@ -37,6 +37,7 @@ from rofuse_formats.spool import Spool
 BLOCK = 1 << 17
 CACHE_BUDGET = 24 * MIB
 CURSOR_BUDGET = 40 * MIB
+_NEAR = 1 << 20  # bytes before a place, from where going on to it is decoding little
 _OPEN = -1  # the stretch behind the last point
 LARGE_CURSORS, LARGE_CURSOR_BUDGET = 8, 144 * MIB
 """So many cursors there may be beyond the budget while they keep within this one: with fewer, readers at several places
@@ -56,6 +57,11 @@ class Stream(Protocol):
 
     def is_at_hand(self, offset: int, size: int, /) -> bool:
         """Whether ``read`` decodes nothing for it. A hint."""
+        ...
+
+    def is_near(self, offset: int, /) -> bool:
+        """Whether something stands closely before that goes on decoding there, and nobody else decodes thereabouts.
+        A hint."""
         ...
 
 
@@ -94,6 +100,9 @@ class StoredStream:
     def is_at_hand(self, offset: int, size: int, /) -> bool:
         return True
 
+    def is_near(self, offset: int, /) -> bool:
+        return False
+
 
 class PartStream(SourcePart):
     """A stretch of a stream as one of its own."""
@@ -108,6 +117,9 @@ class PartStream(SourcePart):
 
     def is_at_hand(self, offset: int, size: int, /) -> bool:
         return self._stream.is_at_hand(self._start + offset, size)
+
+    def is_near(self, offset: int, /) -> bool:
+        return self._stream.is_near(self._start + offset)
 
 
 class SpannedStream:
@@ -132,6 +144,11 @@ class SpannedStream:
         if offset >= self.size:
             return True
         return self._streams[offset >> layout.SPAN_SHIFT].is_at_hand(offset & layout.SPAN - 1, size)
+
+    def is_near(self, offset: int, /) -> bool:
+        if offset >= self.size:
+            return False
+        return self._streams[offset >> layout.SPAN_SHIFT].is_near(offset & layout.SPAN - 1)
 
 
 class BlockCache:
@@ -232,6 +249,13 @@ class DecodedStream:
     def is_at_hand(self, offset: int, size: int, /) -> bool:
         blocks = range(offset // BLOCK, (min(offset + size, self.size) + BLOCK - 1) // BLOCK)
         return all((self._number, block) in self._cache for block in blocks)
+
+    def is_near(self, offset: int, /) -> bool:
+        stretch = self._point(offset - offset % BLOCK, _OPEN)
+        with self._lock:
+            return stretch not in self._stretches and any(
+                -BLOCK <= offset - cursor.position <= _NEAR for cursor in self._idle
+            )
 
     def _decode(self, block: int) -> bytes:
         position = block * BLOCK

@@ -108,7 +108,7 @@ def open_source(
                     os.close(kept.fd)
         if (carrying := carrier(source)) is not None:
             may_keep = keep is not False and not options["no_index"]
-            return _with_carried_index(source, carrying, settings, may_keep, later)
+            return _with_carried_index(source, carrying, settings, may_keep, options["index_here"], later)
         return _with_new_index(source, settings, options, found, keep, later, quickly=not serves)
     except (errors.FormatError, OSError) as error:
         raise outcome.about(path, error) from error
@@ -124,12 +124,17 @@ def _find_index(source: StoredSource, settings: Settings, here: bool, later: boo
 
 
 def _with_carried_index(
-    source: StoredSource, carrying: CarryingFormat, settings: Settings, keep: bool, later: bool
+    source: StoredSource,
+    carrying: CarryingFormat,
+    settings: Settings,
+    keep: bool,
+    here: bool,
+    later: bool,
 ) -> Opened:
     fd, notes = _carried_index(source, carrying, settings), ["it brings its index"]
     try:
         index = Index(fd)
-        place = place_to_keep(source, index) if keep else None
+        place = place_to_keep(source, index, here) if keep else None
         if place is not None:
             place = _kept(source, fd, index, None, place, notes, insist=False)
         return _opened(source, fd, index, place, settings, notes, later)

@@ -7,6 +7,7 @@ import tarfile
 import threading
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -203,7 +204,9 @@ def test_behind_what_cannot_be_stored_nothing_is_tried(many: Reader) -> None:
     assert many.pusher._awaited.keys() == {30}
 
 
-def test_what_is_being_stored_makes_no_other_reader_of_who_reads_it(many: Reader) -> None:
+def test_who_reads_what_is_just_being_stored_begins_anew_with_the_next_file(many: Reader) -> None:
+    """And is no other reader. It would go on to ask for everything that is just being stored."""
+
     def meanwhile(ino: int, data: list[memoryview]) -> bool:
         if ino == 6:
             assert not many.pusher.claims(6)
@@ -212,7 +215,59 @@ def test_what_is_being_stored_makes_no_other_reader_of_who_reads_it(many: Reader
 
     many.pusher = Pusher(many.archive, lambda node: node, meanwhile)
     many(2, 3)
-    assert many.pusher._awaited.keys() == {8}
+    assert many.kernel.cached.keys() >= {2, 3, 4, 5, 6} and 7 not in many.kernel.cached
+    many(7)
+    assert many.kernel.cached.keys() >= {8, 9, 10, 11}
+    assert len(many.pusher._awaited) == 1 and many.pusher.unread == 0
+
+
+def test_who_stores_and_who_drops_may_meet(many: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Raced(dict[int, Any]):
+        """Somebody else takes what was just looked at."""
+
+        def get(self, key: int, default: Any = None) -> Any:
+            return self.pop(key, default)
+
+    many(2)
+    many.pusher.push = lambda: None  # type: ignore[method-assign]
+    many(3)
+    many.pusher._planned = Raced(many.pusher._planned)
+    many.pusher._await(8, many.pusher._awaited[8])  # drops what another was to have
+    assert not many.pusher._planned
+
+
+def test_nobody_waits_twice_for_a_push_that_takes_its_time(many: Reader) -> None:
+    """And what is planned meanwhile does not grow."""
+    many.pusher._pushing.acquire()
+    many(*range(2, FILES + 2))
+    assert many.requests == FILES and many.pusher._is_held_up
+    assert len(many.pusher._batches) <= 64 and len(many.pusher._planned) <= 64
+    many.pusher._pushing.release()
+    many.pusher.push()
+    assert not many.pusher._is_held_up and not many.pusher._batches
+
+
+def test_what_is_decoded_in_order_is_not_decoded_while_its_reader_waits(
+    many: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for number in range(99):
+            info = tarfile.TarInfo(f"{number:06}")
+            info.size = 5000
+            archive.addfile(info, io.BytesIO(b"%d" % number * 5000))
+    many = Reader(rofuse_formats.open(path, keep=False), Kernel())
+    push, many.pusher.push = many.pusher.push, lambda: None  # type: ignore[method-assign]
+    content(many.archive, 2)
+    at_hand = max(node for node in range(2, 100) if many.archive.is_at_hand(node, 0, 5000))
+    assert at_hand < 60
+    for node in range(2, at_hand + 1):
+        many(node)
+        assert not many.kernel.cached.keys() - {*range(2, at_hand + 1)}
+    many.pusher.push = push  # type: ignore[method-assign]
+    many(*range(at_hand + 1, 101))
+    assert many.requests < 60 and many.pusher.files > 40
+    assert all(many.kernel.cached[node] == content(many.archive, node) for node in range(2, 101))
 
 
 def test_a_store_that_fails_in_any_way_is_not_the_end(many: Reader) -> None:

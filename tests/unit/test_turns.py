@@ -51,7 +51,7 @@ def test_the_turn_is_kept_over_what_is_quick_and_given_away_before_what_is_not()
 def test_what_comes_afterwards_comes_when_the_slow_ones_are_answered_and_without_the_turn() -> None:
     turn, done = threading.Lock(), list[bytes | bool]()
     for answered in in_turn(
-        source(QUICK, SLOW, QUICK, SLOW), turn, is_quick, lambda: done.append(turn.locked())
+        source(QUICK, SLOW, QUICK, SLOW), turn, is_quick, lambda request: done.append(turn.locked())
     ):
         done.append(bytes(answered))
     assert done == [QUICK, SLOW, False, QUICK, SLOW, False]
@@ -112,6 +112,24 @@ def test_all_but_reading_is_quick_and_so_is_nonsense(tmp_path: Path) -> None:
         body = wire.READ_IN.pack(0, (1 << 64) - 1, (1 << 32) - 1, 0, 0, 0, 0)
         assert filesystem.is_quick(memoryview(request(Opcode.READ, body, nodeid=nodeid)))
     assert says("file", 7, 4096)  # behind the end
+
+
+def test_nothing_is_pushed_for_a_request_that_was_sent_before(tmp_path: Path) -> None:
+    """It is answered alone, and a push could wait for another such."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as made:
+        for number in range(9):
+            made.writestr(f"{number}", b"content")
+    filesystem, _says = reading(tmp_path / "a.zip")
+    filesystem.store_ahead(lambda node, data: True)
+
+    def gives_up_its_turn(node: int, unique: int) -> bool:
+        read = request(Opcode.READ, wire.READ_IN.pack(0, 0, 4096, 0, 0, 0, 0), nodeid=node, unique=unique)
+        is_quick = filesystem.is_quick(memoryview(read))
+        filesystem.read(CONTEXT, node, 0, 0, 4096)
+        return not is_quick
+
+    assert [gives_up_its_turn(node, wire.UNIQUE_RESEND | node) for node in (2, 3, 4)] == [False] * 3
+    assert [gives_up_its_turn(node, node) for node in (6, 7)] == [False, True]
 
 
 def test_members_of_a_zip_archive(tmp_path: Path) -> None:

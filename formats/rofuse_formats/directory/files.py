@@ -143,6 +143,9 @@ class DirectoryFiles:
     def is_at_hand(self, offset: int, size: int, /) -> bool:
         return True
 
+    def is_near(self, offset: int, /) -> bool:
+        return False
+
     def _find(self, address: int, size: int) -> tuple[int, int, int]:
         """The file at an address, the offset there, and how many of ``size`` bytes it has from there on."""
         node = self._table.node_at(address)

@@ -32,6 +32,9 @@ class MemoryStream(MemorySource):
         piece = memoryview(self.data)[offset : offset + size]
         return [piece] if len(piece) else []
 
+    def is_near(self, offset: int, /) -> bool:
+        return False
+
     def is_at_hand(self, offset: int, size: int, /) -> bool:
         return True
 

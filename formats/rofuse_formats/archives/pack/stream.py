@@ -100,6 +100,9 @@ class PackStream:
         last = bisect_right(self._starts, end - 1) - 1
         return all(map(self._is_ready, range(block + 1, last + 1)))
 
+    def is_near(self, offset: int, /) -> bool:
+        return False
+
     def is_decoded_soon(self, offset: int, size: int, /) -> bool:
         if offset + size > self.size:
             return False
