@@ -15,6 +15,7 @@ import pytest
 
 import rofuse_formats
 from rofuse_formats import Archive, ScanOptions, Settings, cache
+from rofuse_formats.carrying import carrier
 from rofuse_formats.errors import FormatError
 from rofuse_formats.image.dump import dump, load
 from rofuse_formats.opening import find_index
@@ -88,20 +89,24 @@ def test_its_image_is_the_same_every_time(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", GOOD, ids=names(GOOD))
-def test_a_kept_index_says_the_same(path: Path, tmp_path: Path) -> None:
+def test_a_kept_index_says_the_same(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside its archive, but of one that brings its image: that is believed where only we write."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     copy = tmp_path / path.name
     shutil.copy2(path, copy)
-    Path(cache.beside(str(copy))).touch()  # asks for the index there; empty, so damaged
     source = FileSource(copy)
+    place = Path(cache.place(str(copy), here=carrier(source) is None))
+    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    place.touch()  # asks for the index there; empty, so damaged
     assert "shorter" in str(find_index(source, settings(copy)))
     fresh = rofuse_formats.open(copy, settings(copy), keep=False)
-    fd = os.open(cache.beside(str(copy)), os.O_WRONLY)
+    fd = os.open(place, os.O_WRONLY)
     from rofuse_formats.indexing import write_index
 
     write_index(source, fd, settings(copy))
     os.close(fd)
     again = rofuse_formats.open(copy, settings(copy))
-    assert again.index_path == cache.beside(str(copy))
+    assert again.index_path == str(place)
     assert again.image.buffer == fresh.image.buffer
     assert tree_of(again) == tree_of(fresh)
 
