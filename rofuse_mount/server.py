@@ -44,9 +44,7 @@ if TYPE_CHECKING:
 
 _THREADS = 4
 _ENDED, _OVER, _ORPHANED, _READY = 0, 253, 254, 255  # events; a number between them is a signal's
-_OVER_SECONDS = (
-    1.0  # for requests that are answered still, when there is nobody any more who could read the replies
-)
+_OVER_SECONDS = 1.0  # for requests that are answered still, when nobody could read the replies any more
 _OPCODE_AT = 4  # in a request; its low byte is enough
 _RESUMED_MAX_WRITE = 1 << 20  # what another server may have negotiated; pages that are not used cost nothing
 
@@ -156,7 +154,7 @@ class Server:
         self._open_events()
         wakeup = signal.set_wakeup_fd(self._event_sink, warn_on_full_buffer=False)
         for number in ending:
-            signal.signal(number, _note_signal)
+            signal.signal(number, lambda number, frame: None)  # its number is in the pipe already
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ending)  # held back, perhaps, while it was being mounted
         try:
             return self._serve(ending)
@@ -299,11 +297,7 @@ class Server:
             requests = self.device.requests(buffer)
         if self._post is not None:
             requests = self._post.watch(requests, buffer, self.device.refuse)
-        if quick is None:
-            return requests
-        if isinstance(filesystem, StoresAhead):
-            return in_turn(requests, self._turn, quick, self._push)
-        return in_turn(requests, self._turn, quick)
+        return requests if quick is None else in_turn(requests, self._turn, quick, self._push)
 
     def _thread_left(self, failure: Exception | None) -> None:
         with self._lock:
@@ -353,10 +347,10 @@ class Server:
             table[slot + (clock() - began >> SCALE_BITS).bit_length()] += 1
 
     def _push(self, request: memoryview) -> None:
-        """See StoresAhead. Not behind a request that was sent before: it is answered alone (``supervisor.post``) until
-        the next one is read, and what is stored can wait for another that is answered alone."""
+        """See StoresAhead. Not behind a request that was sent before: until the next is read, that is answered alone
+        (``supervisor.post``), and a store can wait for another that is to be, too."""
         filesystem: object = self.engine.filesystem
-        if not was_sent_before(request) and isinstance(filesystem, StoresAhead):
+        if isinstance(filesystem, StoresAhead) and not was_sent_before(request):
             filesystem.push()
 
     def _store(self, ino: int, data: Sequence[Buffer]) -> bool:
@@ -397,10 +391,6 @@ def mount(
     device = Device(mounted.fd)
     engine.backing = Backings(device)
     return Server(device, engine, options, mounted, on_ready=on_ready, made_mountpoint=made)
-
-
-def _note_signal(number: int, frame: object) -> None:
-    """Nothing: the signal's number is in the pipe already."""
 
 
 def _log(name: str = "rofuse_mount") -> Logger:

@@ -6,6 +6,7 @@ import io
 import tarfile
 import threading
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,16 @@ class Reader:
 
     def __init__(self, archive: Archive, kernel: Kernel) -> None:
         self.archive, self.kernel = archive, kernel
-        self.pusher = Pusher(archive, lambda node: node, kernel.store)
         self.requests = 0
+        self.use(Pusher(archive, lambda node: node, kernel.store))
+
+    def use(self, pusher: Pusher) -> None:
+        self.pusher, self.push = pusher, pusher.push
+
+    def later(self) -> Callable[[], None]:
+        """Has nothing pushed beside it until what is returned is called."""
+        self.push = lambda: None
+        return self.pusher.push
 
     def __call__(self, *nodes: int) -> None:
         for node in nodes:
@@ -54,7 +63,7 @@ class Reader:
             if self.pusher.is_small(node):
                 self.pusher.after(node)
             self.kernel.cached[node] = content(self.archive, node)
-            self.pusher.push()
+            self.push()
 
 
 def content(archive: Archive, node: int) -> bytes:
@@ -140,7 +149,7 @@ def test_one_thread_pushes_at_a_time(many: Reader) -> None:
         assert go_on.wait(20)
         return store(ino, data)
 
-    many.pusher = Pusher(many.archive, lambda node: node, slowly)
+    many.use(Pusher(many.archive, lambda node: node, slowly))
     many(2)
     first = threading.Thread(target=many, args=(3,))
     first.start()
@@ -167,7 +176,7 @@ def test_a_batch_lies_ahead_of_its_reader_always(many: Reader) -> None:
 
 def test_a_reader_who_is_faster_than_the_push_gets_a_batch_before_its_answer(many: Reader) -> None:
     many(2)
-    push, many.pusher.push = many.pusher.push, lambda: None  # type: ignore[method-assign]
+    push = many.later()
     many(3)
     assert many.kernel.cached.keys() == {2, *range(3, 8)}  # at once; 8 is the tripwire
     many(8)
@@ -182,7 +191,7 @@ def test_a_reader_who_is_faster_than_the_push_gets_a_batch_before_its_answer(man
 
 def test_what_a_reader_has_passed_is_not_stored(many: Reader) -> None:
     many(2)
-    push, many.pusher.push = many.pusher.push, lambda: None  # type: ignore[method-assign]
+    push = many.later()
     many(3, 8)  # behind 8, 9 to 12 are planned, and 14 to 21 behind 13
     many(13)
     push()
@@ -197,7 +206,7 @@ def test_behind_what_cannot_be_stored_nothing_is_tried(many: Reader) -> None:
         tried.append(ino)
         return many.kernel.store(ino, data)
 
-    many.pusher = Pusher(many.archive, lambda node: node, store)
+    many.use(Pusher(many.archive, lambda node: node, store))
     many.kernel.unknown.update(range(30, FILES + 2))
     many(*range(2, 30))
     assert max(tried) == 30 and tried.count(30) == 1
@@ -213,7 +222,7 @@ def test_who_reads_what_is_just_being_stored_begins_anew_with_the_next_file(many
             assert many.pusher.after(6) == 0
         return many.kernel.store(ino, data)
 
-    many.pusher = Pusher(many.archive, lambda node: node, meanwhile)
+    many.use(Pusher(many.archive, lambda node: node, meanwhile))
     many(2, 3)
     assert many.kernel.cached.keys() >= {2, 3, 4, 5, 6} and 7 not in many.kernel.cached
     many(7)
@@ -221,7 +230,7 @@ def test_who_reads_what_is_just_being_stored_begins_anew_with_the_next_file(many
     assert len(many.pusher._awaited) == 1 and many.pusher.unread == 0
 
 
-def test_who_stores_and_who_drops_may_meet(many: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_stores_and_who_drops_may_meet(many: Reader) -> None:
     class Raced(dict[int, Any]):
         """Somebody else takes what was just looked at."""
 
@@ -229,7 +238,7 @@ def test_who_stores_and_who_drops_may_meet(many: Reader, monkeypatch: pytest.Mon
             return self.pop(key, default)
 
     many(2)
-    many.pusher.push = lambda: None  # type: ignore[method-assign]
+    many.later()
     many(3)
     many.pusher._planned = Raced(many.pusher._planned)
     many.pusher._await(8, many.pusher._awaited[8])  # drops what another was to have
@@ -247,9 +256,7 @@ def test_nobody_waits_twice_for_a_push_that_takes_its_time(many: Reader) -> None
     assert not many.pusher._is_held_up and not many.pusher._batches
 
 
-def test_what_is_decoded_in_order_is_not_decoded_while_its_reader_waits(
-    many: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_decoded_in_order_is_not_decoded_while_its_reader_waits(tmp_path: Path) -> None:
     path = tmp_path / "a.tar.gz"
     with tarfile.open(path, "w:gz") as archive:
         for number in range(99):
@@ -257,14 +264,14 @@ def test_what_is_decoded_in_order_is_not_decoded_while_its_reader_waits(
             info.size = 5000
             archive.addfile(info, io.BytesIO(b"%d" % number * 5000))
     many = Reader(rofuse_formats.open(path, keep=False), Kernel())
-    push, many.pusher.push = many.pusher.push, lambda: None  # type: ignore[method-assign]
+    push = many.later()
     content(many.archive, 2)
     at_hand = max(node for node in range(2, 100) if many.archive.is_at_hand(node, 0, 5000))
     assert at_hand < 60
     for node in range(2, at_hand + 1):
         many(node)
         assert not many.kernel.cached.keys() - {*range(2, at_hand + 1)}
-    many.pusher.push = push  # type: ignore[method-assign]
+    many.push = push
     many(*range(at_hand + 1, 101))
     assert many.requests < 60 and many.pusher.files > 40
     assert all(many.kernel.cached[node] == content(many.archive, node) for node in range(2, 101))
@@ -274,7 +281,7 @@ def test_a_store_that_fails_in_any_way_is_not_the_end(many: Reader) -> None:
     def broken(ino: int, data: list[memoryview]) -> bool:
         raise ValueError("a bug")
 
-    many.pusher = Pusher(many.archive, lambda node: node, broken)
+    many.use(Pusher(many.archive, lambda node: node, broken))
     many(*range(2, 20))
     assert many.requests == 18
 
