@@ -277,6 +277,28 @@ def test_what_is_decoded_in_order_is_not_decoded_while_its_reader_waits(tmp_path
     assert all(many.kernel.cached[node] == content(many.archive, node) for node in range(2, 101))
 
 
+def test_between_large_files_no_more_is_decoded_ahead_than_is_kept(tmp_path: Path) -> None:
+    """Each small file lies a megabyte behind the one before: a batch of them would be all of the archive."""
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as made:
+        for number in range(40):
+            info = tarfile.TarInfo(f"{number:06}")
+            info.size = 20 if number % 2 else 1 << 20
+            made.addfile(info, io.BytesIO(bytes(info.size)))
+    archive = rofuse_formats.open(tmp_path / "a.tar.gz", keep=False)
+    small = range(3, 42, 2)
+    assert not archive.follows(small[1], small[0])  # nothing stands there to go on
+    content(archive, small[0])
+    assert archive.follows(small[1], small[0])
+    for node in small[1:]:
+        content(archive, node)
+    near = [
+        node
+        for node in small[1:]
+        if archive.image.data[node - 1] - archive.image.data[small[0] - 1] < 5 << 20
+    ]
+    assert not any(archive.follows(node, small[0]) for node in small[1:] if node not in near)
+
+
 def test_a_store_that_fails_in_any_way_is_not_the_end(many: Reader) -> None:
     def broken(ino: int, data: list[memoryview]) -> bool:
         raise ValueError("a bug")
