@@ -89,7 +89,7 @@ class Child:
     def follow(self) -> None:
         """For a child of this process that is to stay with it: leaves the terminal and says nothing to the parent."""
         self._leave_terminal()
-        os.close(self._pipe)
+        self._hang_up()
 
     def _leave_terminal(self) -> None:
         signal(SIGHUP, SIG_IGN)
@@ -118,7 +118,13 @@ class Child:
             while report:
                 report = report[os.write(self._pipe, report) :]
         finally:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Once: later its number is another descriptor's."""
+        if self._pipe >= 0:
             os.close(self._pipe)
+            self._pipe = -1
 
 
 def start() -> Parent | Child:

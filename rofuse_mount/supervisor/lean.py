@@ -6,6 +6,9 @@ descriptors and blocked signals stay, the memory goes. What the supervisor must 
 file (``supervise``); ``main`` is what the fresh interpreter runs. Servers that it starts later are programs of
 their own.
 
+Who mounts mostly reads at once, and an interpreter that starts beside takes a processor and the disk from that. So it
+starts half a second later, or as soon as there is anything to do.
+
 Rules
 - Signals that end the mount are blocked by who calls ``supervise``, and unblocked when they are handled again.
 - Only what is imported here and in this package's small modules is in memory; what the end needs is imported then.
@@ -15,7 +18,10 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import signal
 import sys
+import time
 from typing import Any, NoReturn
 
 from rofuse_mount.supervisor import Board, Supervisor, spawning
@@ -23,6 +29,7 @@ from rofuse_mount.supervisor.desk import Desk
 from rofuse_mount.supervisor.instance import Instance
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_PAUSE_SECONDS, _GLANCE_MS = 0.5, 50
 _CODE = "import sys; sys.path.insert(0, {root!r}); from rofuse_mount.supervisor.lean import main; main()"
 
 
@@ -31,6 +38,7 @@ def supervise(supervisor: Supervisor, title: str, state: dict[str, Any]) -> NoRe
     who cannot any more, it has been removed), this one goes on, and servers are started as before. ``title``: what a
     list of processes shows. ``state``: ``command``, ``keep`` and ``path`` for servers started later
     (``server_start``), ``facts``, ``listener`` (``Desk``; -1 for none), ``log`` (-1: syslog)."""
+    _pause(supervisor, state["listener"])
     try:
         _continue_lean(supervisor, title, state)
     except OSError as error:
@@ -40,6 +48,19 @@ def supervise(supervisor: Supervisor, title: str, state: dict[str, Any]) -> NoRe
         Desk(supervisor, state["listener"], state).open()
     supervisor.run_until_signal()
     os._exit(0)
+
+
+def _pause(supervisor: Supervisor, listener: int) -> None:
+    """Until half a second is over, or a server, a visitor or a signal is to be heeded: that is done afterwards."""
+    poll = select.poll()
+    for instance in supervisor.instances:
+        poll.register(instance.pidfd, select.POLLIN)
+        poll.register(instance.channel, select.POLLIN)
+    if listener >= 0:
+        poll.register(listener, select.POLLIN)
+    end = time.monotonic() + _PAUSE_SECONDS
+    while time.monotonic() < end and not signal.sigpending() and not poll.poll(_GLANCE_MS):
+        pass
 
 
 def _continue_lean(supervisor: Supervisor, title: str, state: dict[str, Any]) -> NoReturn:

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -116,6 +117,36 @@ def test_a_server_that_a_takeover_started_is_restarted(rofuse: Rofuse, mountpoin
     os.kill(found["server_pid"], signal.SIGKILL)  # type: ignore[arg-type]
     assert shell("cat", mountpoint / "orchard" / "README").returncode == 0
     assert rofuse("umount", "--wait", mountpoint).returncode == 0
+
+
+WITHOUT_PYTHON = "import sys; from rofuse_mount.cli import main; sys.executable = '/nowhere/python'; main()"
+
+
+@pytest.mark.parametrize("can_be_lean", [True, False])
+def test_a_server_that_is_killed_at_once_is_replaced(
+    rofuse: Rofuse, mountpoint: Path, runtime: Path, can_be_lean: bool
+) -> None:
+    """While the supervisor is still what has mounted, and where it must remain that."""
+    if not can_be_lean:
+        rofuse.command = (sys.executable, "-c", WITHOUT_PYTHON)
+    assert rofuse(SAMPLE, mountpoint).returncode == 0
+    (facts,) = (runtime / "rofuse-mount").glob("*.json")
+    supervisor = json.loads(facts.read_text())["supervisor_pid"]
+    for _ in range(2):
+        (server,) = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
+        os.kill(int(server), signal.SIGKILL)
+        assert shell("cat", mountpoint / "orchard" / "README").returncode == 0
+        assert is_gone(int(server))
+    (found,) = status(rofuse)
+    assert (found["supervisor_pid"], found["restarts"]) == (supervisor, 2)
+    assert rofuse("umount", "--wait", mountpoint).returncode == 0
+
+
+def test_a_signal_ends_a_mount_that_has_just_begun(rofuse: Rofuse, mountpoint: Path, runtime: Path) -> None:
+    assert rofuse(SAMPLE, mountpoint).returncode == 0
+    (facts,) = (runtime / "rofuse-mount").glob("*.json")
+    os.kill(json.loads(facts.read_text())["supervisor_pid"], signal.SIGTERM)
+    assert becomes(lambda: not rofuse.mounts() and not facts.exists())
 
 
 def test_dead_mounts_are_cleared(rofuse: Rofuse, mountpoint: Path) -> None:

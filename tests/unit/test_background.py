@@ -124,6 +124,24 @@ def test_an_interrupted_wait_ends_the_child_too(survivor: Path) -> None:
     survivor.unlink()
 
 
+def test_who_follows_when_the_parent_has_gone_closes_nothing_of_others() -> None:
+    script = """
+me.ready()
+others = [os.open("/dev/null", os.O_RDONLY) for _ in range(4)]
+if not os.fork():
+    me.follow()
+    for fd in others:
+        os.fstat(fd)
+    os.write(witness, b"open")
+"""
+    read_end, write_end = os.pipe()
+    before = f"import os; witness = os.dup({write_end})\n"
+    with subprocess.Popen([sys.executable, "-c", before + PRELUDE + script], pass_fds=[write_end]):
+        os.close(write_end)
+        assert os.read(read_end, 99) == b"open"
+    os.close(read_end)
+
+
 def test_a_child_that_nobody_waits_for_learns_it() -> None:
     script = """
 os.write(witness, b"x")
