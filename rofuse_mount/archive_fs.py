@@ -183,6 +183,8 @@ class ArchiveFilesystem(Filesystem):
         if stat.S_ISREG(self._image.mode[found - 1]):
             self._awaited = found if self._is_awaited_read else 0
             self._named, self._is_awaited_read = found, False
+            if self._awaited:
+                self._contents.announce(found)
         return wire.ENTRY_OUT.pack(self._node(found), *self._valid, *self._attr(found))
 
     def getattr(self, ctx: Context, ino: int, fh: FileHandle | None) -> bytes:
@@ -242,6 +244,8 @@ class ArchiveFilesystem(Filesystem):
         if not 0 < nodeid <= self._image.inode_count:
             return True
         node = self._node(nodeid)
+        if node == self._awaited:
+            self._awaited = 0  # it is being read already
         if self._pusher is not None and not was_sent_before(request) and self._pusher.claims(node):
             return False
         return not stat.S_ISREG(self._image.mode[node - 1]) or self._contents.is_at_hand(node, offset, size)

@@ -181,6 +181,15 @@ class Contents:
         between = word - before - self.image.size[behind - 1]
         return 0 <= between <= _CLOSE and self.stream.is_near(word)
 
+    def announce(self, node: int) -> None:
+        """Has the kernel read what ``prepare`` will decode, without waiting for it. What goes wrong is told to who
+        reads it."""
+        try:
+            if self._block_stream is not None and self.is_decoded_soon(node):
+                self._block_stream.announce(self.image.data[node - 1])
+        except OSError:
+            return
+
     def prepare(self, node: int) -> None:
         """Decodes a small file that somebody will probably read whole, and next, where that takes hardly any time. It
         is kept until the next one is. What goes wrong is told to who reads it."""

@@ -72,6 +72,10 @@ class BlockStream(Stream, Protocol):
         """Whether ``read`` decodes something for it, and in less time than it takes to wake a thread. A hint."""
         ...
 
+    def announce(self, offset: int, /) -> None:
+        """Has the kernel read what is to be decoded for the byte at ``offset``, without waiting for it."""
+        ...
+
 
 class StoredStream:
     """The bytes of files themselves, mapped."""

@@ -206,6 +206,17 @@ def test_who_reads_what_was_looked_up_finds_the_next_file_decoded(
     assert mount.prepared == nodes[1:5]
 
 
+def test_what_is_read_already_is_not_prepared_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mount = Counted(tmp_path / "a.zip", monkeypatch)
+    mount.read("0")
+    node = mount.archive.image.resolve(b"1")
+    mount.filesystem.lookup(CONTEXT, 1, b"1")
+    body = wire.READ_IN.pack(0, 0, 4096, 0, 0, 0, 0)
+    mount.filesystem.is_quick(memoryview(request(Opcode.READ, body, nodeid=node)))
+    mount.filesystem.prepare()
+    assert mount.prepared == []
+
+
 def test_what_was_prepared_is_given_out_once_and_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,3 +262,40 @@ def test_blocks_of_a_pack_are_prepared(tmp_path: Path) -> None:
         assert archive.contents.soon(noise) == []  # large
         assert b"".join(archive.contents.soon(small)) == b"small" * 100
         assert archive.contents.soon(other) == []  # in the same block, which is decoded now
+
+
+@pytest.mark.parametrize("is_possible", [True, False])
+def test_the_block_of_a_file_that_will_be_read_is_announced_when_its_name_is_looked_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_possible: bool
+) -> None:
+    (tmp_path / "tree").mkdir()
+    for name in ("a", "b", "c", "d"):  # a block each
+        (tmp_path / "tree" / name).write_bytes(name.encode() * 3000)
+    packed(tmp_path / "tree", tmp_path / "a.rpack")
+    announced: list[int] = []
+
+    def announce(fd: int, at: int, size: int, advice: int) -> None:
+        announced.append(at)
+        if not is_possible:
+            raise OSError("no advice")
+
+    with rofuse_formats.open(tmp_path / "a.rpack", keep=False) as archive:
+        filesystem = ArchiveFilesystem(archive)
+        monkeypatch.setattr(os, "posix_fadvise", announce)
+
+        def look_up(name: bytes) -> int:
+            announced.clear()
+            filesystem.lookup(CONTEXT, 1, name)
+            return archive.image.resolve(name)
+
+        def read(node: int) -> bytes:
+            return b"".join(filesystem.read(CONTEXT, node, 0, 0, 1 << 17))
+
+        assert read(look_up(b"c")) == b"c" * 3000
+        first = look_up(b"a")
+        assert len(announced) == 1
+        assert read(first) == b"a" * 3000
+        look_up(b"c")
+        assert announced == []  # it is decoded
+        look_up(b"b")
+        assert announced == []  # who looked at one without reading it may not read the next

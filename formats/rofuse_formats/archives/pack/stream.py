@@ -109,6 +109,11 @@ class PackStream:
         starts, block = self._starts, bisect_right(self._starts, offset) - 1
         return offset + size <= starts[block + 1] <= starts[block] + _SOON and not self._is_ready(block)
 
+    def announce(self, offset: int, /) -> None:
+        block = bisect_right(self._starts, offset) - 1
+        if not self._is_ready(block):
+            self._stored.announce(self._places[block], self._places[block + 1] - self._places[block])
+
     def _part(self, block: int, start: int, size: int) -> list[memoryview]:
         """Bytes of one block."""
         if block != self._last:
