@@ -4,18 +4,19 @@ Strategy
 Who reads one small file after the other (``grep -r``, ``cp -r``, ``tar``) pays for each with a request, which costs
 more than the bytes. Archive order is the order of directory listings, so where a file was read and then the one that
 follows it, those that follow are stored into the page cache (NOTIFY_STORE), a *batch* at a time. A first, short batch
-is stored while its reader waits for its answer. Then comes a file that is left out, the *tripwire*, and behind it a
-batch that is stored while the reader goes through the first. When the tripwire's READ comes, its reader is done with
-what was before it, so that was wanted, and batches may be larger; and another is stored behind the next tripwire. So
-there is a batch ahead, and nobody waits for it. Where there is none any more, because the reader was faster, or goes on
-in another directory, it begins anew with a short one. Batches whose reader never comes count as unread. Each is a
-sixteenth of what the reader was seen to use, or a little, so what is pushed in vain stays below a tenth or so.
+is stored while its reader waits for its answer: of what must be decoded, what that gives in a moment. Then comes a
+file that is left out, the *tripwire*, and behind it a batch that is stored while the reader goes through the first.
+When the tripwire's READ comes, its reader is done with what was before it, so that was wanted, and batches may be
+larger; and another is stored behind the next tripwire. So there is a batch ahead, and nobody waits for it. Where
+there is none any more, because the reader was faster, or goes on in another directory, it begins anew with a short
+one. Batches whose reader never comes count as unread. Each is a sixteenth of what the reader was seen to use, or a
+little, so what is pushed in vain stays below a tenth or so.
 
 Rules
 - Only whole files are pushed, with exact sizes, as they would be read: decoded and checked. At one that cannot be read
   the push ends: its error is its reader's.
-- Only what is at hand or as good as that, and beside a reader what is decoded in order behind what it reads, closely
-  (``Archive.follows``): no decoder is sent away from who reads, and no answer waits for one.
+- Only what is at hand or as good as that, and what is decoded in order behind what its reader reads, closely
+  (``Archive.follows``): no decoder is sent away from who reads.
 - A store can wait for a page whose READ somebody else must answer. So one thread pushes at a time, never the only one,
   without the turn and without any lock that answering takes; who answers waits for it for a moment at most, and once.
 - An inode that the kernel does not know ends a push: those behind it are of a directory that was not listed yet.
@@ -27,6 +28,8 @@ import stat
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
+from math import inf
+from time import monotonic
 
 from rofuse_formats import Archive
 
@@ -40,7 +43,7 @@ _LOOK = 1024  # entries of the archive that are looked at for one batch
 _LEAST_BYTES, _MOST_BYTES = 64 << 10, 1 << 20
 _FIRST_FILES, _MOST_FILES = 4, 512
 _FEW_FILES, _FEW_BYTES = 64, 256 << 10  # that are stored while their reader waits
-_MOMENT = 0.002  # seconds that it waits until another push ends
+_MOMENT = 0.002  # seconds that it waits until another push ends, or for what is decoded
 _LONGEST_PAUSE = 63  # files; whoever opens files by their names alone has listed nothing
 _DOUBTFUL = 10  # where more than every tenth file was pushed in vain ...
 _CONVINCING = 4  # ... so many files must be read in order before a push, not two
@@ -263,19 +266,22 @@ class Pusher:
         try:
             with self._lock:
                 batch = self._plan(node, self._following(node), reader, _FEW_FILES, _FEW_BYTES)
-            self._push(batch, at_once=True)
+            self._push(batch, monotonic() + _MOMENT)
         finally:
             self._pushing.release()
 
-    def _push(self, batch: _Batch, *, at_once: bool = False) -> None:
+    def _push(self, batch: _Batch, until: float = inf) -> None:
+        """``until``: when it is too late to decode what is not as good as at hand. Its reader does that then, and more
+        is pushed beside it."""
         for node in batch.nodes:
+            is_late = monotonic() > until and not self._is_soon(node)
             self._storing = node
-            if self._planned.pop(node, None) is None:  # it shall not be any more
+            if not is_late and self._planned.pop(node, None) is None:  # it shall not be any more
                 break
-            if not self._stored(node, 0 if at_once else batch.behind):
+            if is_late or not self._stored(node, batch.behind):
                 with self._lock:
-                    self._break_off(batch, node)
-                batch.reader.note(batch.files > 0)
+                    self._break_off(batch, node, 0 if is_late else node)
+                batch.reader.note(is_late or batch.files > 0)
                 break
             batch.files += 1
             batch.bytes += self._image.size[node - 1]
@@ -286,24 +292,28 @@ class Pusher:
         self.files += batch.files
         self.bytes += batch.bytes
 
-    def _break_off(self, broken: _Batch, node: int) -> None:
+    def _break_off(self, broken: _Batch, node: int, stop: int) -> None:
         """A file could not be stored: its reader goes on from there."""
         reader = broken.reader
         for batch in (broken, *reader.batches):
             self._drop(batch)
-        reader.last, reader.stop = node - 1, node
+        reader.last, reader.stop = node - 1, stop
         if reader.tripwire > node and self._awaited.get(reader.tripwire) is reader:
             del self._awaited[reader.tripwire]
             self._await(node, reader)
 
     def _stored(self, node: int, behind: int) -> bool:
         """Whether a file has been pushed. Whatever prevents it, who reads the file is told. ``behind``: a file that
-        others are decoded behind; 0 where there is not the time."""
-        archive, size = self._archive, self._image.size[node - 1]
+        others are decoded behind."""
+        archive = self._archive
         try:
-            is_soon = archive.is_at_hand(node, 0, size) or archive.is_decoded_soon(node)
-            if not is_soon and not (behind and archive.follows(node, behind)):
+            if not self._is_soon(node) and not archive.follows(node, behind):
                 return False
-            return self._store(self._nodeid(node), archive.read(node, 0, size))
+            return self._store(self._nodeid(node), archive.read(node, 0, self._image.size[node - 1]))
         except Exception:
             return False
+
+    def _is_soon(self, node: int) -> bool:
+        """Whether a file is at hand, or as good as that."""
+        archive = self._archive
+        return archive.is_at_hand(node, 0, self._image.size[node - 1]) or archive.is_decoded_soon(node)
