@@ -14,7 +14,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from rofuse_formats.errors import DamagedError
@@ -244,6 +244,13 @@ def decoding_table(log: int, counts: Sequence[int]) -> Table:
     return table
 
 
+@lru_cache(maxsize=16)
+def table_described(description: bytes, index: int) -> Table:
+    """The table of ``CODES[index]`` with an FSE description. Not to be changed."""
+    log, counts, _ = read_distribution(description, 0, CODES[index])
+    return decoding_table(log, counts)
+
+
 UNKNOWN = (-1 << 40, -2 << 40, -3 << 40)
 """Stand-ins for repeated offsets that are not known: ``UNKNOWN[i] - n`` is the i-th of them, less n."""
 
@@ -264,8 +271,16 @@ def repeated_offsets(
     ``bitstream`` is what follows the tables in the block, to its end. ``tables`` are for literal lengths, offsets
     and match lengths.
     """
+    return follow_offsets(bitstream, count, tables, offsets)[0]
+
+
+def follow_offsets(
+    bitstream: bytes, count: int, tables: tuple[Table, Table, Table], offsets: tuple[int, ...] = UNKNOWN
+) -> tuple[tuple[int, ...], int]:
+    """As ``repeated_offsets``, and the largest offset that is written out (0 for none)."""
+    largest = 0
     if not count:
-        return offsets
+        return offsets, largest
     literals, distances, matches = tables
     # Beside its next state a symbol is known here by the bits that follow it, and "no literals" by the symbol 0.
     literal_states = [(LITERAL_LENGTHS.extra_bits[s], bits, base, not s) for s, bits, base in literals]
@@ -303,6 +318,8 @@ def repeated_offsets(
             third = second
             second = first
             first = (1 << code) + (window >> position & (1 << code) - 1) - 3
+            if first > largest:
+                largest = first
         else:
             repeat = code + (window >> position & code) + no_literals
             if repeat:
@@ -321,7 +338,7 @@ def repeated_offsets(
     # The last sequence is followed by no state update; the loop has taken one too many.
     if start or position + literal_bits + match_bits + distance_bits != _PADDING:
         raise DamagedError("zstd sequences do not fill their bitstream")
-    return first, second, third
+    return (first, second, third), largest
 
 
 _PADDING = 96  # bits; more than the 31 + 16 + 16 + 9 + 9 + 8 that a sequence and its updates can take

@@ -107,7 +107,7 @@ class Seed(NamedTuple):
     """CRC-32 of ``packed``."""
 
 
-class _Blocks:
+class Blocks:
     """Contents and layouts of blocks, each read once."""
 
     def __init__(self, source: Source) -> None:
@@ -154,20 +154,26 @@ class _Blocks:
             if not symbol or symbol[0] >= len(CODES[index].extra_bits):
                 raise DamagedError("zstd RLE table names no symbol")
             return [(symbol[0], 0, 0)]
-        log, counts, _ = entropy.read_distribution(self.description(sender, index), 0, CODES[index])
-        return entropy.decoding_table(log, counts)
+        return entropy.table_described(self.description(sender, index), index)
 
     def offsets_after(self, block: Block) -> tuple[int, ...]:
         """The repeated offsets after a block, in terms of those before it."""
+        return self._followed(block)[0]
+
+    def largest_offset(self, block: Block) -> int:
+        """The largest one that a block writes out."""
+        return self._followed(block)[1]
+
+    def _followed(self, block: Block) -> tuple[tuple[int, ...], int]:
         content = self.read(block.offset)[0]
         start = self.descriptions(block.offset)[1]
         tables = self.table(block, 0), self.table(block, 1), self.table(block, 2)
-        return entropy.repeated_offsets(content[start:], block.sequences, tables)
+        return entropy.follow_offsets(content[start:], block.sequences, tables)
 
 
 def entropy_part(source: Source, boundary: Boundary) -> bytes:
     """A dictionary up to its content. Raises DamagedError."""
-    blocks = _Blocks(source)
+    blocks = Blocks(source)
     offsets: tuple[int, ...] = entropy.UNKNOWN
     work = 0
     for block in reversed(boundary.blocks):
