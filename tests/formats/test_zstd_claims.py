@@ -11,11 +11,7 @@ from itertools import product
 import pytest
 import zstandard
 
-from rofuse_formats.codecs.zstd import CODEC
-from rofuse_formats.codecs.zstd.first_pass import FirstPass
-from rofuse_formats.limits import Limits
-from rofuse_formats.patches import Zeros, patched
-from tests.formats.zstd_support import MIB, BytesSource, decoded, text
+from tests.formats.zstd_support import MIB, check_law, decoded, text
 
 
 def block(kind: int, size: int, content: bytes = b"", last: int = 0) -> bytes:
@@ -62,32 +58,6 @@ PIECES = {
     "damaged": framed(block(1, 3, b"d") + block(2, 9, b"\xff" * 9) + LAST, 6),
 }  # fmt: skip
 WRONG = [name for name in PIECES if name not in ("sound", "unclaimed", "empty", "skippable", "ends empty")]
-
-
-def check_law(compressed: bytes, **spacings: int) -> tuple[bytes, FirstPass]:
-    """What is intact comes from every point, through every suspect range, in reads of any size."""
-    output, passed = decoded(compressed, **spacings)
-    suspect = passed.suspect
-    assert suspect == sorted(suspect)
-    assert all(start < end <= len(output) for start, end in suspect)
-    stream = CODEC.open(BytesSource(compressed), passed.index(), Limits())
-    assert stream.size == len(output)
-    for number, point in enumerate(stream.points):
-        end = min((max(point, start) for start, end in suspect if end > point), default=len(output))
-        assert stream.cursor(number).read(end - point) == output[point:end]
-    told = bytearray(output)
-    for start, end in suspect:
-        told[start:end] = bytes(end - start)
-    sound = patched(stream, [Zeros(*part) for part in suspect])
-    for step in (1, 2, 7):
-        cursor = sound.cursor(0)
-        for at in range(0, min(len(told), 30), step):
-            assert cursor.read(step) == told[at : at + step]
-    for at in {*range(min(len(told), 12)), *range(max(0, len(told) - 6), len(told))}:
-        cursor = sound.cursor(0)
-        cursor.skip(at)
-        assert cursor.read(1 << 30) == told[at:]
-    return output, passed
 
 
 @pytest.mark.parametrize("first", PIECES)

@@ -11,6 +11,7 @@ from rofuse_formats.codecs.zstd import CODEC
 from rofuse_formats.codecs.zstd.cursor import Stream
 from rofuse_formats.codecs.zstd.first_pass import FirstPass
 from rofuse_formats.limits import Limits
+from rofuse_formats.patches import Zeros, patched
 from tests.formats.sources import BytesSource as BytesSource
 
 KIB = 1 << 10
@@ -57,6 +58,32 @@ def check_all_points(stream: Stream, expected: bytes) -> None:
     for number, start in enumerate(stream.points):
         end = ([*stream.points, len(expected), len(expected)])[number + 2]
         assert stream.cursor(number).read(end - start) == expected[start:end], number
+
+
+def check_law(compressed: bytes, **spacings: int) -> tuple[bytes, FirstPass]:
+    """What is intact comes from every point, through every suspect range, in reads of any size."""
+    output, passed = decoded(compressed, **spacings)
+    suspect = passed.suspect
+    assert suspect == sorted(suspect)
+    assert all(start < end <= len(output) for start, end in suspect)
+    stream = CODEC.open(BytesSource(compressed), passed.index(), Limits())
+    assert stream.size == len(output)
+    for number, point in enumerate(stream.points):
+        end = min((max(point, start) for start, end in suspect if end > point), default=len(output))
+        assert stream.cursor(number).read(end - point) == output[point:end]
+    told = bytearray(output)
+    for start, end in suspect:
+        told[start:end] = bytes(end - start)
+    sound = patched(stream, [Zeros(*part) for part in suspect])
+    for step in (1, 2, 7):
+        cursor = sound.cursor(0)
+        for at in range(0, min(len(told), 30), step):
+            assert cursor.read(step) == told[at : at + step]
+    for at in {*range(min(len(told), 12)), *range(max(0, len(told) - 6), len(told))}:
+        cursor = sound.cursor(0)
+        cursor.skip(at)
+        assert cursor.read(1 << 30) == told[at:]
+    return output, passed
 
 
 def text(size: int, seed: int = 1) -> bytes:

@@ -1,5 +1,6 @@
 """zstd, the first pass: whatever the bytes, intact data and then perhaps damage, or a FormatError; and the seek index
-it makes gives every byte of it again, from every seek point, but for what failed its check.
+it makes gives every byte of it again, from every seek point, but for what failed its check. So do many points near
+to each other.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 
 from rofuse_formats import Limits
 from rofuse_formats.codecs import named
+from rofuse_formats.codecs.zstd.first_pass import FirstPass
 from rofuse_formats.errors import DamagedError, FormatError
 from rofuse_formats.patches import Zeros, patched
 from tests.fuzz.targets._archives import MemorySource, paths
@@ -24,8 +26,12 @@ def seeds() -> Iterator[bytes]:
 
 
 def fuzz(data: bytes) -> None:
-    source, codec = MemorySource(data), named("zstd")
-    first_pass = codec.first_pass(source, _LIMITS)
+    source = MemorySource(data)
+    _check(source, FirstPass(source, _LIMITS))
+    _check(source, FirstPass(source, _LIMITS, spacing=1 << 11, free_spacing=1, windows_apart=1))
+
+
+def _check(source: MemorySource, first_pass: FirstPass) -> None:
     decoded = bytearray()
     try:
         for chunk in first_pass:
@@ -37,7 +43,7 @@ def fuzz(data: bytes) -> None:
     except FormatError as error:
         assert not isinstance(error, DamagedError), "damage is told, not raised"
         return
-    stream = codec.open(source, index, _LIMITS)
+    stream = named("zstd").open(source, index, _LIMITS)
     assert stream.size == len(decoded)
     assert stream.points == sorted(set(stream.points)) and stream.points[:1] == [0]
     for start, end in first_pass.suspect:

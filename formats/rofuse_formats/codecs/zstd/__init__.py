@@ -1,10 +1,11 @@
 """zstd (RFC 8878): random access inside ordinary frames.
 
 Modules, from below: ``frame`` reads headers, ``entropy`` reads what blocks say of their tables, ``decoding`` runs the
-library's decoder over a stretch of the source, ``points`` makes a seek point inside a frame, ``apart`` has it made in a
-process beside, ``index`` is the form in which points are kept, ``planner`` chooses them, ``feeding`` goes through a
-source block by block, ``first_pass`` and ``cursor`` are the two ways in which a source is read. All decoding is done by
-the library; only what tables and repeated offsets a block leaves behind is read here.
+library's decoder over a stretch of the source, ``points`` makes a seek point inside a frame, ``reach`` finds matches
+that reach behind the window, ``apart`` has both done in a process beside, ``index`` is the form in which points are
+kept, ``planner`` chooses them, ``feeding`` goes through a source block by block, ``first_pass`` and ``cursor`` are the
+two ways in which a source is read. All decoding is done by the library; only what tables and repeated offsets a block
+leaves behind is read here.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ import threading
 from collections.abc import Sequence
 from typing import NamedTuple, NoReturn
 
-from rofuse_formats.codecs.zstd import points
+from rofuse_formats.codecs.zstd import points, reach
 from rofuse_formats.limits import MIB, Limits
 from rofuse_formats.source import Source
 
@@ -75,6 +75,15 @@ class Apart:
         seed: points.Seed | None = pickle.loads(answer)
         return seed._replace(packed=self._memory[: int.from_bytes(seed.packed, "little")]) if seed else None
 
+    def reaches_behind(self, run: reach.Run) -> bool:
+        """As ``reach.reaches_behind``."""
+        try:
+            self._socket.send(pickle.dumps(run))
+            answer = self._socket.recv(_LARGEST_MESSAGE)
+        except OSError:
+            answer = b""
+        return bool(pickle.loads(answer)) if answer else reach.reaches_behind(self._source, run)
+
     def _send(self, boundary: points.Boundary, follow: Sequence[bytes], size: int, end: int) -> None:
         at = len(boundary.tail)
         self._memory[:at] = boundary.tail
@@ -104,7 +113,11 @@ def _serve_and_exit(
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for the other one, which then ends
         _hold_memory()
         while message := theirs.recv(_LARGEST_MESSAGE):
-            theirs.send(pickle.dumps(_made(pickle.loads(message), memory, source)))
+            request: _Request | reach.Run = pickle.loads(message)
+            if isinstance(request, reach.Run):
+                theirs.send(pickle.dumps(reach.reaches_behind(source, request)))
+            else:
+                theirs.send(pickle.dumps(_made(request, memory, source)))
     finally:
         os._exit(0)
 

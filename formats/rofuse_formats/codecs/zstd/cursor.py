@@ -19,8 +19,7 @@ from collections.abc import Iterator
 from itertools import islice
 from operator import attrgetter
 
-from rofuse_formats.codecs.zstd import frame
-from rofuse_formats.codecs.zstd.decoding import Stretch, formatted_dictionary
+from rofuse_formats.codecs.zstd.decoding import Stretch, rest_of_frame
 from rofuse_formats.codecs.zstd.index import Index, Point, read_index
 from rofuse_formats.codecs.zstd.points import Seed
 from rofuse_formats.errors import DamagedError, IndexDamagedError, LimitError
@@ -63,12 +62,8 @@ class Cursor:
         self._next = next(anew, None)
         if point.seed:
             self._following = point.following
-            dictionary = formatted_dictionary(unpack(point.seed))
-            header = frame.bare_header(point.descriptor)
-            window = frame.window_size(point.descriptor)
-            self._stretch = Stretch(
-                source, point.offset, point.end, window, header=header, dictionary=dictionary
-            )
+            dictionary = unpack(point.seed)
+            self._stretch = rest_of_frame(source, point.offset, point.end, point.descriptor, dictionary)
         else:
             self._stretch = Stretch(source, point.offset, index.intact, index.window)
 

@@ -1,5 +1,11 @@
 """Decoding a stretch of the source with the library's decoder, given what to put before it.
 
+Strategy
+Inside a frame a header of our own and a dictionary are put before it. That gives the same as decoding from the frame's
+beginning where the blocks are intact. Of Huffman streams that do not end where they should the library notices but few,
+and what it makes of them depends on whether it reads one symbol a step or two. The table of a dictionary is for two.
+Where the frame's is for one, a block that sends it once more, with one stream of no literals, makes it so.
+
 Rules
 - One ``ZstdDecompressor`` for one stretch: all that come from one share its state.
 - ``zstandard`` is imported when the first stretch is decoded, not with this package.
@@ -10,7 +16,8 @@ from __future__ import annotations
 
 from typing import IO, TYPE_CHECKING, cast
 
-from rofuse_formats.codecs.zstd.frame import LARGEST_WINDOW, MAGIC
+from rofuse_formats.codecs.zstd import frame
+from rofuse_formats.codecs.zstd.entropy import description_size
 from rofuse_formats.errors import DamagedError
 from rofuse_formats.source import Source
 
@@ -34,7 +41,7 @@ class _Input:
         self.position = start
         self.end = end
         self.header = header
-        self.trailer = MAGIC.to_bytes(4, "little")[:1]
+        self.trailer = frame.MAGIC.to_bytes(4, "little")[:1]
 
     def read(self, size: int) -> bytes:
         if self.header:
@@ -70,7 +77,7 @@ class Stretch:
         self._input = _Input(source, start, end, header)
         try:
             decompressor = zstandard.ZstdDecompressor(
-                dict_data=dictionary, max_window_size=min(max(max_window, 1 << 10), LARGEST_WINDOW)
+                dict_data=dictionary, max_window_size=min(max(max_window, 1 << 10), frame.LARGEST_WINDOW)
             )
         except zstandard.ZstdError as error:  # a dictionary that is none
             raise self._failure(error) from error
@@ -104,8 +111,35 @@ class Stretch:
         return DamagedError(f"zstd data is damaged before offset {place}: {reason}", place)
 
 
-def formatted_dictionary(data: bytes | bytearray) -> zstandard.ZstdCompressionDict:
-    """``data`` for use as the dictionary of a stretch."""
+DICTIONARY_MAGIC = 0xEC30A437
+DICTIONARY_START = 8
+"""Bytes before the Huffman tree description of a dictionary: magic and ID."""
+READ_DOUBLY, READ_SINGLY = 1, 2
+"""IDs of dictionaries: how many symbols a step the frame's decoder reads with the Huffman table."""
+
+
+def rest_of_frame(
+    source: Source, start: int, end: int, descriptor: int, dictionary: bytes | bytearray
+) -> Stretch:
+    """Decodes a frame's blocks from ``start`` to ``end`` in a window as ``descriptor`` says. ``dictionary`` (formatted)
+    holds what the frame's decoder knows at ``start``. Raises DamagedError."""
     import zstandard
 
-    return zstandard.ZstdCompressionDict(data, dict_type=zstandard.DICT_TYPE_FULLDICT)
+    header = frame.bare_header(descriptor)
+    if int.from_bytes(dictionary[4:DICTIONARY_START], "little") == READ_SINGLY:
+        header += _table_again(dictionary)
+    formatted = zstandard.ZstdCompressionDict(dictionary, dict_type=zstandard.DICT_TYPE_FULLDICT)
+    window = frame.window_size(descriptor)
+    return Stretch(source, start, end, window, header=header, dictionary=formatted)
+
+
+def _table_again(dictionary: bytes | bytearray) -> bytes:
+    """A block that gives nothing and sends the Huffman table of ``dictionary``."""
+    size = description_size(dictionary[DICTIONARY_START])
+    stream = dictionary[DICTIONARY_START : DICTIONARY_START + size] + _NO_LITERALS
+    literals = frame.COMPRESSED | len(stream) << 14  # one stream, no literals
+    return frame.block(frame.COMPRESSED, literals.to_bytes(3, "little") + stream + _NO_SEQUENCES)
+
+
+_NO_LITERALS = b"\1"  # the end mark of a stream, alone
+_NO_SEQUENCES = b"\0"

@@ -14,7 +14,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from rofuse_formats.errors import DamagedError
@@ -49,6 +49,10 @@ MATCH_LENGTHS = Code(
 CODES = (LITERAL_LENGTHS, OFFSETS, MATCH_LENGTHS)  # in the order in which a block describes them
 
 
+_SIZES = ((3, 10), (3, 10), (4, 14), (5, 18))
+"""Of Huffman-coded literals, by size format: bytes of their header, and bits in it of each of their two sizes."""
+
+
 class Layout(NamedTuple):
     """Where things are in a compressed block (positions count from the start of its content)."""
 
@@ -81,13 +85,12 @@ def _layout(block: bytes | memoryview) -> Layout:
         size = int.from_bytes(block[:header], "little") >> (4 if size_format & 1 else 3)
         at = header + (1 if kind else size)
     else:
-        header, bits = ((3, 10), (3, 10), (4, 14), (5, 18))[size_format]
+        header, bits = _SIZES[size_format]
         size = int.from_bytes(block[:header], "little") >> (4 + bits)
         at = header + size
         if kind != TREELESS:
             huffman = header
-            weights = block[header]
-            huffman_size = 1 + (weights if weights < 128 else weights - 126 >> 1)
+            huffman_size = description_size(block[header])
             if huffman_size > size:
                 raise DamagedError("zstd Huffman table is longer than its literals")
     count = block[at]
@@ -102,6 +105,29 @@ def _layout(block: bytes | memoryview) -> Layout:
         return Layout(huffman, huffman_size, 0, (REPEAT, REPEAT, REPEAT), at)
     modes = block[at]
     return Layout(huffman, huffman_size, count, (modes >> 6, modes >> 4 & 3, modes >> 2 & 3), at + 1)
+
+
+def description_size(first: int) -> int:
+    """Bytes of the Huffman tree description that starts with ``first``."""
+    return 1 + (first if first < 128 else first - 126 >> 1)
+
+
+def is_read_singly(block: bytes) -> bool:
+    """Whether the library reads one symbol a step, and not up to two, with the Huffman table that ``block`` sends (its
+    content): so it does where there is but one stream, and where it takes that for the faster way."""
+    size_format = block[0] >> 2 & 3
+    if not size_format:
+        return True
+    header, bits = _SIZES[size_format]
+    sizes = int.from_bytes(block[:header], "little") >> 4
+    literals, compressed = sizes & (1 << bits) - 1, sizes >> bits
+    least = _LEAST_DOUBLY[min(compressed * 16 // literals, 15)] if literals else 0
+    return not least or literals >> 8 < least
+
+
+_LEAST_DOUBLY = (0, 0, 3, 5, 5, 6, 7, 9, 12, 15, 18, 27, 41, 173, 0, 0)
+"""By sixteenths of their size that literals are compressed to: from how many times 256 of them on the library (1.5)
+reads two symbols a step; 0 for never."""
 
 
 class Distribution(NamedTuple):
@@ -218,6 +244,13 @@ def decoding_table(log: int, counts: Sequence[int]) -> Table:
     return table
 
 
+@lru_cache(maxsize=16)
+def table_described(description: bytes, index: int) -> Table:
+    """The table of ``CODES[index]`` with an FSE description. Not to be changed."""
+    log, counts, _ = read_distribution(description, 0, CODES[index])
+    return decoding_table(log, counts)
+
+
 UNKNOWN = (-1 << 40, -2 << 40, -3 << 40)
 """Stand-ins for repeated offsets that are not known: ``UNKNOWN[i] - n`` is the i-th of them, less n."""
 
@@ -238,8 +271,16 @@ def repeated_offsets(
     ``bitstream`` is what follows the tables in the block, to its end. ``tables`` are for literal lengths, offsets
     and match lengths.
     """
+    return follow_offsets(bitstream, count, tables, offsets)[0]
+
+
+def follow_offsets(
+    bitstream: bytes, count: int, tables: tuple[Table, Table, Table], offsets: tuple[int, ...] = UNKNOWN
+) -> tuple[tuple[int, ...], int]:
+    """As ``repeated_offsets``, and the largest offset that is written out (0 for none)."""
+    largest = 0
     if not count:
-        return offsets
+        return offsets, largest
     literals, distances, matches = tables
     # Beside its next state a symbol is known here by the bits that follow it, and "no literals" by the symbol 0.
     literal_states = [(LITERAL_LENGTHS.extra_bits[s], bits, base, not s) for s, bits, base in literals]
@@ -277,6 +318,8 @@ def repeated_offsets(
             third = second
             second = first
             first = (1 << code) + (window >> position & (1 << code) - 1) - 3
+            if first > largest:
+                largest = first
         else:
             repeat = code + (window >> position & code) + no_literals
             if repeat:
@@ -295,7 +338,7 @@ def repeated_offsets(
     # The last sequence is followed by no state update; the loop has taken one too many.
     if start or position + literal_bits + match_bits + distance_bits != _PADDING:
         raise DamagedError("zstd sequences do not fill their bitstream")
-    return first, second, third
+    return (first, second, third), largest
 
 
 _PADDING = 96  # bits; more than the 31 + 16 + 16 + 9 + 9 + 8 that a sequence and its updates can take

@@ -19,9 +19,8 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from functools import partial
 
-from rofuse_formats.codecs.zstd import apart, frame, planner, points
+from rofuse_formats.codecs.zstd import apart, frame, planner
 from rofuse_formats.codecs.zstd.feeding import (
     TOGETHER,
     Buffer,
@@ -63,8 +62,8 @@ class FirstPass:
         self._limits = limits
         self._buffer = Buffer(source)
         self._apart = apart.start(source, limits, planner.LARGEST_WINDOW)
-        make = self._apart.make_seed if self._apart else partial(points.make_seed, source)
-        self._planner = planner.Planner(make, spacing, free_spacing, windows_apart)
+        workshop = self._apart or planner.Here(source)
+        self._planner = planner.Planner(workshop, spacing, free_spacing, windows_apart)
         self._window = 0  # the largest one met
         self._decoded = 0
         self._pending: list[bytes] = []  # decoded, not yet yielded

@@ -109,6 +109,11 @@ def bare_header(descriptor: int, *, checksum: bool = False) -> bytes:
     return MAGIC.to_bytes(4, "little") + bytes((4 if checksum else 0, descriptor))
 
 
+def block(kind: int, content: bytes) -> bytes:
+    """A block that is not the last one, with its header."""
+    return (kind << 1 | len(content) << 3).to_bytes(BLOCK_HEADER, "little") + content
+
+
 def could_start(data: bytes) -> bool:
     """Whether a frame of any kind may start with ``data``, at most a few bytes."""
     if len(data) >= 4:

@@ -8,6 +8,8 @@ the window's worth after it go to ``points.make_seed``, in a thread
 of its own or in a process (``apart``): the decoder and much of that work release the GIL. One seed is made at a time
 and the next waits for it, so memory is bounded.
 
+Points are dropped where a match behind them reaches behind the window (``reach``).
+
 Rules
 - What is recorded depends on the source alone, never on which thread was faster: the index is canonical.
 - Points stay a small share of the archive, hence never less than several windows apart.
@@ -17,16 +19,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from functools import partial
+from typing import Protocol
 
-from rofuse_formats.codecs.zstd import frame, points
+from rofuse_formats.codecs.zstd import frame, points, reach
 from rofuse_formats.codecs.zstd.entropy import block_layout
 from rofuse_formats.codecs.zstd.index import Point
 from rofuse_formats.errors import DamagedError
 from rofuse_formats.limits import MIB
-
-if TYPE_CHECKING:
-    import threading
+from rofuse_formats.source import Source
 
 FREE_SPACING = 4 * MIB
 SPACING = 24 * MIB
@@ -37,8 +38,24 @@ MANY_BLOCKS = 1 << 16
 REMEMBERED = 256  # blocks before a boundary that its repeated offsets may come from
 
 
-Maker: TypeAlias = Callable[[points.Boundary, Sequence[bytes], int, int], "points.Seed | None"]
-"""``points.make_seed`` but for its source."""
+class Workshop(Protocol):
+    """Where seeds are made, of one source."""
+
+    def make_seed(
+        self, boundary: points.Boundary, follow: Sequence[bytes], size: int, end: int
+    ) -> points.Seed | None:
+        """As ``points.make_seed``."""
+
+    def reaches_behind(self, run: reach.Run) -> bool:
+        """As ``reach.reaches_behind``."""
+
+
+class Here:
+    """A Workshop in this process."""
+
+    def __init__(self, source: Source) -> None:
+        self.make_seed = partial(points.make_seed, source)
+        self.reaches_behind = partial(reach.reaches_behind, source)
 
 
 class _Tail:
@@ -68,28 +85,17 @@ class _Tail:
         self.size = 0
 
 
-class _Seedling:
-    """A boundary whose seed is being made."""
+class _Work:
+    """What a thread of its own does."""
 
-    def __init__(self, point: Point, boundary: points.Boundary, started: int) -> None:
-        self.point = point
-        self.boundary = boundary
-        self.started = started  # bytes of the chunk in the making that are before the boundary
-        self.follow: list[bytes] = []
-        self.thread: threading.Thread | None = None
-        self.error: BaseException | None = None
-
-    def add(self, chunk: bytes) -> None:
-        self.follow.append(chunk[self.started :])
-        self.started = 0
-
-    def grow(self, make: Maker, size: int, end: int) -> None:
-        """Starts making the seed, given that blocks up to ``end`` give the first ``size`` bytes that follow."""
+    def __init__(self, do: Callable[[], None]) -> None:
         import threading
+
+        self.error: BaseException | None = None
 
         def work() -> None:
             try:
-                self.point.seed = make(self.boundary, self.follow, size, end)
+                do()
             except BaseException as error:  # raised again by join
                 self.error = error
 
@@ -97,24 +103,37 @@ class _Seedling:
         self.thread.start()
 
     def join(self) -> None:
-        if self.thread:
-            self.thread.join()
+        self.thread.join()
         if self.error:
             raise self.error
+
+
+class _Seedling:
+    """A boundary whose seed is to be made."""
+
+    def __init__(self, point: Point, boundary: points.Boundary, started: int) -> None:
+        self.point = point
+        self.boundary = boundary
+        self.started = started  # bytes of the chunk in the making that are before the boundary
+        self.follow: list[bytes] = []
+
+    def add(self, chunk: bytes) -> None:
+        self.follow.append(chunk[self.started :])
+        self.started = 0
 
 
 class Planner:
     """Collects points. The first pass tells it of every frame, block and chunk, in order."""
 
-    def __init__(self, make: Maker, spacing: int, free_spacing: int, windows_apart: float) -> None:
+    def __init__(self, workshop: Workshop, spacing: int, free_spacing: int, windows_apart: float) -> None:
         self.points = [Point(0, 0)]
-        self._make = make
+        self._workshop = workshop
         self._spacing = spacing
         self._free_spacing = free_spacing
         self._windows_apart = windows_apart
         self._tail = _Tail()
         self._collecting: _Seedling | None = None
-        self._growing: _Seedling | None = None
+        self._growing: _Work | None = None
         self.active = False
         """Whether points inside this frame are wanted."""
         self.unseekable = False
@@ -148,6 +167,8 @@ class Planner:
         self._descriptor = frame.window_descriptor(header.window)
         self._begin = decoded
         self._first_point = len(self.points)
+        self._may_reach_behind = header.content is None or header.window < header.content
+        self._run = reach.Run(0, 0, header.window, points.Tables())  # what is to be looked at next
         self._target = self.points[-1].decoded + self._apart
         self._chosen: int | None = None
         self._tables = points.Tables()
@@ -211,6 +232,8 @@ class Planner:
             self._collecting = None
         if self._collecting:
             self._grow(decoded - self._collecting.point.decoded, end, pending)
+        elif 0 < self._run.start < end:
+            self._work(None, 0, end)
         for point in self.points[self._first_point :]:
             if point.end:
                 point.end, point.following = end, following
@@ -230,6 +253,8 @@ class Planner:
             return
         point = Point(decoded, offset, self._descriptor, -1)
         self.points.append(point)
+        if not self._run.start and self._may_reach_behind:
+            self._run = self._run._replace(start=offset, tables=self._tables)
         self._chosen = None
         whole = self._count <= REMEMBERED
         boundary = points.Boundary(offset, self._window, tuple(self._blocks), whole, self._tables, tail)
@@ -241,9 +266,24 @@ class Planner:
         seedling, self._collecting = self._collecting, None
         assert seedling
         seedling.add(b"".join(pending))
+        self._work(seedling, size, end)
+
+    def _work(self, seedling: _Seedling | None, size: int, end: int) -> None:
+        """Has a seed made, and all points of the frame so far dropped if a match up to ``end`` is none for them."""
+        run, workshop = self._run._replace(end=end), self._workshop
+        before = self.points[self._first_point :]
+        if run.start:
+            self._run = run._replace(start=end, tables=self._tables)
+
+        def do() -> None:
+            if run.start and workshop.reaches_behind(run):
+                for point in before:
+                    point.seed = None
+            elif seedling:
+                seedling.point.seed = workshop.make_seed(seedling.boundary, seedling.follow, size, end)
+
         self.join()
-        self._growing = seedling
-        seedling.grow(self._make, size, end)
+        self._growing = _Work(do)
 
     def _choose(self, offset: int, ahead: memoryview) -> int | None:
         """The best of the boundaries from ``offset`` on; None where the frame ends first."""

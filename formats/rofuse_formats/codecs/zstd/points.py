@@ -4,7 +4,8 @@ Strategy
 A decoder at a block boundary knows the last Window_Size bytes of output, the Huffman table and three FSE tables
 last sent, and three repeated offsets: exactly what a formatted dictionary holds (RFC 8878 §5). The tables are copied
 from the blocks that sent them, the repeated offsets are followed through the block before the boundary, the window
-is the tail of the output.
+is the tail of the output. The dictionary's ID tells how the library reads the Huffman table: what it makes of damaged
+literals depends on that.
 
 Of that window only little is ever used, and only by the next Window_Size bytes of output; whatever follows those
 cannot refer to it. So these bytes are decoded from two *marked* windows, in which each grain of 64 bytes or more
@@ -36,8 +37,6 @@ from rofuse_formats.codecs.zstd.entropy import CODES, FSE, REPEAT, RLE_MODE, Lay
 from rofuse_formats.errors import DamagedError
 from rofuse_formats.source import Source
 
-DICTIONARY_MAGIC = 0xEC30A437
-DICTIONARY_ID = 1  # any but 0
 LEAST_HUFFMAN = b"\x80\x10"  # two symbols of one bit each: fills the place where no table was sent
 FIRST_OFFSETS = (1, 4, 8)  # repeated offsets at the start of a frame
 LARGEST_ENTROPY = 4096  # bytes before a dictionary's content: more than 8 + 129 + 3 * 128 + 12
@@ -108,7 +107,7 @@ class Seed(NamedTuple):
     """CRC-32 of ``packed``."""
 
 
-class _Blocks:
+class Blocks:
     """Contents and layouts of blocks, each read once."""
 
     def __init__(self, source: Source) -> None:
@@ -155,20 +154,26 @@ class _Blocks:
             if not symbol or symbol[0] >= len(CODES[index].extra_bits):
                 raise DamagedError("zstd RLE table names no symbol")
             return [(symbol[0], 0, 0)]
-        log, counts, _ = entropy.read_distribution(self.description(sender, index), 0, CODES[index])
-        return entropy.decoding_table(log, counts)
+        return entropy.table_described(self.description(sender, index), index)
 
     def offsets_after(self, block: Block) -> tuple[int, ...]:
         """The repeated offsets after a block, in terms of those before it."""
+        return self._followed(block)[0]
+
+    def largest_offset(self, block: Block) -> int:
+        """The largest one that a block writes out."""
+        return self._followed(block)[1]
+
+    def _followed(self, block: Block) -> tuple[tuple[int, ...], int]:
         content = self.read(block.offset)[0]
         start = self.descriptions(block.offset)[1]
         tables = self.table(block, 0), self.table(block, 1), self.table(block, 2)
-        return entropy.repeated_offsets(content[start:], block.sequences, tables)
+        return entropy.follow_offsets(content[start:], block.sequences, tables)
 
 
 def entropy_part(source: Source, boundary: Boundary) -> bytes:
     """A dictionary up to its content. Raises DamagedError."""
-    blocks = _Blocks(source)
+    blocks = Blocks(source)
     offsets: tuple[int, ...] = entropy.UNKNOWN
     work = 0
     for block in reversed(boundary.blocks):
@@ -186,14 +191,15 @@ def entropy_part(source: Source, boundary: Boundary) -> bytes:
     if not 0 < min(offsets) <= max(offsets) <= len(boundary.tail):
         raise DamagedError("zstd repeated offsets reach beyond the window", boundary.offset)
     tables = boundary.tables
-    huffman = LEAST_HUFFMAN
+    huffman, number = LEAST_HUFFMAN, decoding.READ_DOUBLY
     if tables.huffman:
         content, layout = blocks.read(tables.huffman)
         huffman = content[layout.huffman : layout.huffman + layout.huffman_size]
+        number = decoding.READ_SINGLY if entropy.is_read_singly(content) else number
     return b"".join(
         (
-            DICTIONARY_MAGIC.to_bytes(4, "little"),
-            DICTIONARY_ID.to_bytes(4, "little"),
+            decoding.DICTIONARY_MAGIC.to_bytes(4, "little"),
+            number.to_bytes(4, "little"),
             huffman,
             blocks.description(tables.offsets, 1),
             blocks.description(tables.match_lengths, 2),
@@ -233,14 +239,7 @@ def make_seed(
 
 def _stretch(source: Source, boundary: Boundary, end: int, dictionary: bytearray) -> decoding.Stretch:
     descriptor = frame.window_descriptor(boundary.window)
-    return decoding.Stretch(
-        source,
-        boundary.offset,
-        end,
-        frame.window_size(descriptor),
-        header=frame.bare_header(descriptor),
-        dictionary=decoding.formatted_dictionary(dictionary),
-    )
+    return decoding.rest_of_frame(source, boundary.offset, end, descriptor, dictionary)
 
 
 def _differences(stretch: decoding.Stretch, follow: Sequence[bytes | memoryview], size: int) -> list[slice]:
