@@ -38,6 +38,7 @@ from rofuse_mount.archive_listing import LEAST_ROOM, Listings
 from rofuse_mount.device import was_sent_before
 from rofuse_mount.encoding import pack_statx, validity
 from rofuse_mount.filesystem import Filesystem
+from rofuse_mount.memory import mapped_memory
 from rofuse_mount.pushing import Pusher, Store
 from rofuse_mount.records import Attr, Config, Context, FileHandle, StatFS, Statx
 from rofuse_mount.showing import printable, show
@@ -49,7 +50,11 @@ _BLOCK = 4096
 _U64 = (1 << 64) - 1
 _NS = 1_000_000_000
 _ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
-_LOOKED_UP, _MOST_TOUCHED = 16, 200_000  # entries that a name is looked for among; some ten MiB of an index
+_MOST_MAPPED = (
+    32 << 20
+)  # bytes of the index, of the archive and of programs that may count as this process's memory
+_LOOKED_UP = 16  # entries that a name is looked for among
+_SELDOM = 256  # entries that are looked at between two looks at memory
 _LOOKED_AT = 256  # inodes, for a first file
 _MANY_PIECES = 64  # that are counted once: so many take more of the index than what is remembered of them
 _MOST_TOLD = 1000  # damaged inodes that are named in the log
@@ -94,7 +99,7 @@ class ArchiveFilesystem(Filesystem):
         # ... and the one that will be, for that reason; it is not decoded yet. At first any: what decoding takes is
         # then loaded before somebody waits for it.
         self._awaited = _first_file(image)
-        self._touched = 0  # entries of the index, about, since it was let go
+        self._touched = 0  # entries of the index, about, since memory was looked at
         self._blocks: dict[int, int] = {}  # of files in many pieces, by node
         self._listings = Listings(image, self._node, self._attr, self._valid, self._touch)
 
@@ -103,7 +108,12 @@ class ArchiveFilesystem(Filesystem):
 
     def store_ahead(self, store: Store) -> None:
         """See ``rofuse_mount.server``: pushes from now on what its readers will want next."""
-        self._pusher = Pusher(self.archive, self._node, store)
+
+        def counted(nodeid: int, data: list[memoryview]) -> bool:
+            self._touch(1)
+            return store(nodeid, data)
+
+        self._pusher = Pusher(self.archive, self._node, counted)
 
     def push(self) -> None:
         """See ``rofuse_mount.turns``."""
@@ -226,8 +236,13 @@ class ArchiveFilesystem(Filesystem):
     def _touch(self, entries: int) -> None:
         """Notes that so much of the index was looked at. What of it is mapped counts as this process's memory."""
         self._touched += entries
-        if self._touched > _MOST_TOUCHED:
+        if self._touched > _SELDOM:
             self._touched = 0
+            try:
+                if mapped_memory() < _MOST_MAPPED:
+                    return
+            except OSError:  # it is not told how much
+                pass
             self.archive.let_go()
 
     # -- what takes no time ----------------------------------------------------------------------------------
@@ -264,6 +279,7 @@ class ArchiveFilesystem(Filesystem):
         node = self._node(ino)
         if not stat.S_ISREG(self._image.mode[node - 1]):
             raise IsADirectoryError(EISDIR, "not a file")
+        self._touch(1)
         if node == self._named:
             self._is_awaited_read = True
         patience.reading_for(ctx.pid if self.knows_readers else 0)

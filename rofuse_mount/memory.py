@@ -8,10 +8,13 @@ than decoding it. So there is one heap for all, and it keeps what it has.
 
 from __future__ import annotations
 
+import mmap
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import ENOMEM
 
+_SHARED, _DATA = 2, 5  # fields of statm
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _LARGEST = 32 << 20  # bytes; what glibc takes for a threshold of mapping, at most
 _KEPT = 64 << 20
@@ -33,11 +36,23 @@ def bound_memory(most: int) -> None:
     files nothing counts: RLIMIT_DATA (getrlimit(2)). Raises OSError."""
     import resource
 
-    with open("/proc/self/statm", "rb") as file:
-        data = int(file.read().split()[5]) * resource.getpagesize()  # proc_pid_statm(5)
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    bounds = [data + most, *(bound for bound in before if bound != resource.RLIM_INFINITY)]
+    bounds = [_used(_DATA) + most, *(bound for bound in before if bound != resource.RLIM_INFINITY)]
     resource.setrlimit(resource.RLIMIT_DATA, (min(bounds), before[1]))
+
+
+def mapped_memory() -> int:
+    """Bytes of files that count as this process's memory. Raises OSError."""
+    return _used(_SHARED)
+
+
+def _used(field: int) -> int:
+    """Bytes. Source: proc_pid_statm(5)."""
+    fd = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return int(os.read(fd, 256).split()[field]) * mmap.PAGESIZE
+    finally:
+        os.close(fd)
 
 
 @contextmanager

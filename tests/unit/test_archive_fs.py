@@ -19,10 +19,11 @@ from rofuse_mount.encoding import FOREVER
 from rofuse_mount.engine import Engine
 from rofuse_mount.view import View
 from rofuse_mount.wire import InitFlag, Opcode
-from tests.protocol.kernel import Reply, ask, connect, read_body
+from tests.protocol.kernel import Reply, ask, connect, read_body, request
 from tests.tars import write_tar
 
 DATA = Path(__file__).parents[2] / "testdata"
+READ = wire.READ_IN.pack(0, 0, 4096, 0, 0, 0, 0)
 ACL = "user::rw-,user:1234:r--,group::---,mask::rw-,other::---"
 
 Make = Callable[..., Engine]
@@ -286,7 +287,8 @@ def test_times_of_birth(make: Make) -> None:
 
 
 def test_what_was_looked_at_is_let_go_and_had_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive_fs, "_MOST_TOUCHED", 3 * archive_fs._LOOKED_UP)
+    monkeypatch.setattr(archive_fs, "_SELDOM", 3 * archive_fs._LOOKED_UP)
+    monkeypatch.setattr(archive_fs, "_MOST_MAPPED", 1)
     engine = make(TREE)
     assert isinstance(engine.filesystem, ArchiveFilesystem)
     archive = engine.filesystem.archive
@@ -297,3 +299,20 @@ def test_what_was_looked_at_is_let_go_and_had_again(make: Make, monkeypatch: pyt
     assert gone == []
     assert find(engine, "d/deep/file") == known
     assert gone == [True]
+
+
+def test_what_is_pushed_and_read_counts_as_looked_at(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = make({f"{number:03}": {"content": b"content"} for number in range(200)})
+    filesystem = engine.filesystem
+    assert isinstance(filesystem, ArchiveFilesystem)
+    gone: list[bool] = []
+    monkeypatch.setattr(filesystem.archive, "let_go", lambda: gone.append(True))
+    filesystem.store_ahead(lambda nodeid, data: True)
+    nodes = [filesystem.archive.image.resolve(f"{number:03}".encode()) for number in range(3)]
+    monkeypatch.setattr(archive_fs, "_SELDOM", 6)
+    monkeypatch.setattr(archive_fs, "_MOST_MAPPED", 1)
+    for node in nodes:
+        filesystem.is_quick(memoryview(request(Opcode.READ, READ, nodeid=node)))
+        assert ask(engine, Opcode.READ, READ, nodeid=node).payload == b"content"
+    pushed = filesystem.figures()["pushed"]["files"]
+    assert 3 < pushed < 9 and gone == [True]
