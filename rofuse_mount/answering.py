@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TypeAlias
 
 from rofuse_mount.records import Buffer
 
+Requests: TypeAlias = Generator[memoryview, None, None]
+"""What one thread is to answer; closed when it leaves earlier than at their end."""
 Handle: TypeAlias = Callable[[memoryview], Sequence[Buffer] | None]
 """A request to its reply; None where none is due."""
 

@@ -23,10 +23,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from errno import EAGAIN, ECONNABORTED, EINTR, EIO, ENODEV, ENOENT
 
 from rofuse_mount import wire
+from rofuse_mount.answering import Requests
 from rofuse_mount.records import Buffer
 from rofuse_mount.wire import NotifyCode, Opcode
 
@@ -79,9 +80,7 @@ class Device:
             os.close(self.fd)
             self.fd = -1
 
-    def requests(
-        self, buffer: bytearray, wait: Callable[[int], None] = lambda fd: None
-    ) -> Iterator[memoryview]:
+    def requests(self, buffer: bytearray, wait: Callable[[int], None] = lambda fd: None) -> Requests:
         """Each request as a slice of ``buffer``, a header at least, until the file system is unmounted. ``wait`` is
         called with the descriptor before each read. Raises OSError where the descriptor is not of a mount (EPERM) or
         the buffer is too small (EINVAL)."""

@@ -290,14 +290,16 @@ class Server:
     def _requests(self, buffer: bytearray) -> Iterator[memoryview]:
         """What one thread is to answer."""
         filesystem: object = self.engine.filesystem
-        quick = filesystem.is_quick if isinstance(filesystem, SaysWhatIsQuick) else None
-        if quick is not None and is_worth_it():
-            requests = self.device.requests(buffer, self._spinner.wait)
-        else:
-            requests = self.device.requests(buffer)
-        if self._post is not None:
-            requests = self._post.watch(requests, buffer, self.device.refuse)
-        return requests if quick is None else in_turn(requests, self._turn, quick, self._push)
+        requests = self.device.requests(buffer)
+        if isinstance(filesystem, SaysWhatIsQuick):
+            quick, wait = filesystem.is_quick, [self._spinner.wait] if is_worth_it() else []
+
+            def is_quick(request: memoryview) -> bool:
+                """Not what is answered alone, perhaps, and waits for that: nobody keeps the turn meanwhile."""
+                return not was_sent_before(request) and quick(request)
+
+            requests = in_turn(self.device.requests(buffer, *wait), self._turn, is_quick, self._push)
+        return requests if self._post is None else self._post.watch(requests, buffer, self.device.refuse)
 
     def _thread_left(self, failure: Exception | None) -> None:
         with self._lock:
@@ -347,8 +349,7 @@ class Server:
             table[slot + (clock() - began >> SCALE_BITS).bit_length()] += 1
 
     def _push(self, request: memoryview) -> None:
-        """See StoresAhead. Not behind a request that was sent before: until the next is read, that is answered alone
-        (``supervisor.post``), and a store can wait for another that is to be, too."""
+        """See StoresAhead. Not behind a request that was sent before: a server died, so there is other work."""
         filesystem: object = self.engine.filesystem
         if isinstance(filesystem, StoresAhead) and not was_sent_before(request):
             filesystem.push()

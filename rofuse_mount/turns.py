@@ -17,6 +17,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
+from rofuse_mount.answering import Requests
+
 
 @runtime_checkable
 class SaysWhatIsQuick(Protocol):
@@ -57,7 +59,7 @@ def in_turn(
     turn: threading.Lock,
     is_quick: Callable[[memoryview], bool],
     afterwards: Callable[[memoryview], None] = lambda request: None,
-) -> Iterator[memoryview]:
+) -> Requests:
     """One thread's ``requests``: read, and the quick ones answered, while it has the turn. ``afterwards`` is called
     without it, with another one when that is answered."""
     while True:

@@ -25,9 +25,13 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from rofuse_mount.supervisor.board import RESENT, THREADS, Board
+
+if TYPE_CHECKING:
+    from rofuse_mount.answering import Requests
 
 READY, FAILED, END = b"R", b"F", b"E"
 LEAVE, FIGURES = b"L", b"S"
@@ -71,11 +75,10 @@ class Post:
 
     # --- requests ---------------------------------------------------------------------------
 
-    def watch(
-        self, requests: Iterator[memoryview], buffer: bytearray, refuse: Callable[[memoryview], None]
-    ) -> Iterator[memoryview]:
+    def watch(self, requests: Requests, buffer: bytearray, refuse: Callable[[memoryview], None]) -> Requests:
         """Each of ``requests``, which all lie in ``buffer``, noted on the board while it is answered; ``refuse``
-        answers EIO. One iterator for each thread."""
+        answers EIO. One iterator for each thread. Of those that were sent before one is answered at a time: by then
+        ``requests`` must hold nothing that others wait for."""
         head = memoryview(buffer)[:16].cast("Q")  # the second word of a request is its number
         place = next(self._places, None)
         slots, slot = (self._bench, place) if place is not None else (memoryview(bytearray(8)).cast("Q"), 0)
@@ -93,6 +96,7 @@ class Post:
                 slots[slot] = unique
                 yield request
             if self.leaving:
+                requests.close()
                 return
 
     def out_of_memory(self) -> None:

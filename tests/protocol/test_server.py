@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import socket
 import struct
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -18,6 +20,8 @@ from rofuse_mount.filesystem import Filesystem
 from rofuse_mount.mounting import MountpointError
 from rofuse_mount.records import Attr, Context, MountOptions
 from rofuse_mount.server import ServeError, Server
+from rofuse_mount.supervisor import Board, Post, Seat
+from rofuse_mount.supervisor.board import RESENT
 from rofuse_mount.wire import Opcode
 from tests.protocol.socket_kernel import SECONDS, SocketKernel
 
@@ -41,12 +45,17 @@ class Serving:
     """A server in a thread of its own, and what became of it."""
 
     def __init__(
-        self, kernel: SocketKernel, filesystem: Filesystem, options: MountOptions | None = None
+        self,
+        kernel: SocketKernel,
+        filesystem: Filesystem,
+        options: MountOptions | None = None,
+        post: Post | None = None,
     ) -> None:
         options = options or MountOptions()
         self.ready = threading.Event()
         self.failure: BaseException | None = None
-        self.server = Server(Device(kernel.fd), Engine(filesystem, options), options, on_ready=self.ready.set)
+        device, engine = Device(kernel.fd), Engine(filesystem, options)
+        self.server = Server(device, engine, options, on_ready=self.ready.set, post=post)
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
 
@@ -74,8 +83,10 @@ def kernel() -> Iterator[SocketKernel]:
 def serve(kernel: SocketKernel) -> Iterator[Serve]:
     running: list[Serving] = []
 
-    def start(filesystem: Filesystem, options: MountOptions | None = None) -> Serving:
-        running.append(Serving(kernel, filesystem, options))
+    def start(
+        filesystem: Filesystem, options: MountOptions | None = None, post: Post | None = None
+    ) -> Serving:
+        running.append(Serving(kernel, filesystem, options, post))
         return running[-1]
 
     yield start
@@ -425,3 +436,45 @@ def test_spinning_comes_after_requests_and_ends(
     assert 0 < spins[0] <= 7 and spins[2] <= 17  # no more than requests, and two before the first
     kernel.end()
     serving.join()
+
+
+class Slow(Fixed):
+    """Whoever asks for the attributes of an inode waits for its gate; nothing is quick but to be asked for STATFS."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gates: dict[int, threading.Event] = defaultdict(threading.Event)
+        self.at_work: list[int] = []
+
+    def is_quick(self, request: memoryview) -> bool:
+        return request[4] == Opcode.STATFS
+
+    def getattr(self, ctx: Context, ino: int, fh: int | None) -> Attr:
+        self.at_work.append(ino)
+        assert self.gates[ino].wait(SECONDS)
+        return super().getattr(ctx, ino, fh)
+
+
+def test_suspects_are_answered_one_after_the_other_and_keep_nobody_from_the_others(
+    kernel: SocketKernel, serve: Serve
+) -> None:
+    board, filesystem = Board.create(), Slow()
+    for unique in 100, 102:  # a server has died at both
+        board.bench(0)[unique % 64] = unique
+    board.charge(0)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    post = Post(Seat(kernel.fd, board.fd, 1, theirs.detach()))
+    with ours, post._channel:
+        serve(filesystem, post=post)
+        assert kernel.init().error == 0
+        for node, unique in (5, 100), (6, 102):
+            kernel.request(Opcode.GETATTR, bytes(16), node, RESENT | unique)
+        for _ in range(9):
+            assert kernel.ask(Opcode.STATFS).error == 0
+        (first,) = filesystem.at_work
+        assert board.at_work(1).count(100) + board.at_work(1).count(102) == 1
+        filesystem.gates[first].set()
+        assert kernel.reply().unique & ~RESENT == (100 if first == 5 else 102)
+        filesystem.gates[11 - first].set()
+        assert kernel.reply().unique & ~RESENT == (102 if first == 5 else 100)
+        assert kernel.ask(Opcode.STATFS).error == 0
