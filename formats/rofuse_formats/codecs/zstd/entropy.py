@@ -236,7 +236,7 @@ def extent(data: bytes, at: int, code: Code) -> tuple[int, int]:
     return size, symbols - 1
 
 
-_LONGEST = 128  # bytes looked at of a description: 53 symbols of 10 bits, and two behind each, take fewer
+_LONGEST = 80  # bytes looked at of a description: 53 symbols of 10 bits, and two behind each, take no more
 _BEHIND = 1 << 8 * _LONGEST  # a bit that tells how many were taken before it
 
 
