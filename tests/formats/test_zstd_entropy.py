@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rofuse_formats.codecs.zstd import entropy
@@ -27,6 +27,32 @@ def distributions(draw: st.DrawFn) -> tuple[Code, int, list[int]]:
     while not counts[-1]:
         counts.pop()
     return code, log, counts
+
+
+@st.composite
+def descriptions(draw: st.DrawFn) -> tuple[Code, bytes]:
+    """A description, cut off or with bytes changed, or any bytes at all: of zeros and ones many are its zeros."""
+    code, log, counts = draw(distributions())
+    data = bytearray(entropy.write_distribution(log, counts))
+    for at in draw(st.lists(st.integers(0, len(data) - 1), max_size=2)):
+        data[at] = draw(st.integers(0, 255))
+    data += draw(st.binary(max_size=4) | st.just(bytes(140)) | st.just(b"\xff" * 140))
+    whole = bytes(data[: draw(st.integers(0, len(data)))] if draw(st.booleans()) else data)
+    return code, draw(st.just(whole) | st.binary(max_size=140))
+
+
+@settings(max_examples=1000)
+@given(descriptions(), st.integers(0, 3))
+def test_extent_is_that_of_the_distribution(description: tuple[Code, bytes], before: int) -> None:
+    code, data = description
+    data = bytes(before) + data
+    try:
+        expected = entropy.read_distribution(data, before, code)
+    except DamagedError:
+        with pytest.raises(DamagedError):
+            entropy.extent(data, before, code)
+    else:
+        assert entropy.extent(data, before, code) == (expected.size, len(expected.counts) - 1)
 
 
 @given(distributions(), st.binary(max_size=8), st.binary(max_size=8))

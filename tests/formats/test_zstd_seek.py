@@ -160,31 +160,27 @@ def stitched(size: int) -> bytes:
     return page + b"x".join(page[start : start + rng.randrange(60, 200)] for start in starts)
 
 
-def test_modes_of_tables_that_occur() -> None:
+def test_modes_of_tables_that_occur(monkeypatch: pytest.MonkeyPatch) -> None:
     """The data above reaches every way in which a table or literals can be given, before a boundary."""
     modes: set[tuple[int, int]] = set()
     literals: set[int] = set()
-    layout = entropy._layout
 
     def recording(block: bytes | memoryview) -> entropy.Layout:
-        found = layout(block)
+        found = entropy.block_layout(block)
         if found.sequences:
             modes.update(enumerate(found.modes))
         literals.add(block[0] & 3)
         return found
 
-    entropy._layout = recording
-    try:
-        for level in ("-1", "-3", "-19"):
-            for shape in (*SHAPES.values(), stitched):
-                decoded(zstd(shape(2 * MIB), level, SMALL_WINDOW), spacing=256 * KIB, windows_apart=1)
-        encoder = zstandard.ZstdCompressor(level=1).compressobj()
-        parts: list[bytes] = []
-        for line in text(400 * KIB).splitlines():
-            parts += (encoder.compress(line * 20), encoder.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
-        decoded(b"".join((*parts, encoder.flush())), spacing=16 * KIB, windows_apart=0)
-    finally:
-        entropy._layout = layout
+    monkeypatch.setattr(planner, "block_layout", recording)
+    for level in ("-1", "-3", "-19"):
+        for shape in (*SHAPES.values(), stitched):
+            decoded(zstd(shape(2 * MIB), level, SMALL_WINDOW), spacing=256 * KIB, windows_apart=1)
+    encoder = zstandard.ZstdCompressor(level=1).compressobj()
+    parts: list[bytes] = []
+    for line in text(400 * KIB).splitlines():
+        parts += (encoder.compress(line * 20), encoder.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
+    decoded(b"".join((*parts, encoder.flush())), spacing=16 * KIB, windows_apart=0)
     assert literals == {0, 1, 2, 3}
     assert modes >= {
         (code, mode) for code in range(3) for mode in (entropy.PREDEFINED, entropy.FSE, entropy.REPEAT)

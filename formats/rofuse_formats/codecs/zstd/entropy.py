@@ -51,6 +51,7 @@ CODES = (LITERAL_LENGTHS, OFFSETS, MATCH_LENGTHS)  # in the order in which a blo
 
 _SIZES = ((3, 10), (3, 10), (4, 14), (5, 18))
 """Of Huffman-coded literals, by size format: bytes of their header, and bits in it of each of their two sizes."""
+LITERALS_HEAD = 6  # the longest header, and the first byte of a Huffman tree description
 
 
 class Layout(NamedTuple):
@@ -70,41 +71,58 @@ class Layout(NamedTuple):
 
 def block_layout(block: bytes | memoryview) -> Layout:
     """The layout of a compressed block's content."""
+    literals = literals_section(block)
+    return Layout(literals.huffman, literals.huffman_size, *sequences_section(block, literals.size))
+
+
+class Literals(NamedTuple):
+    """The literals section of a compressed block, with which its content begins."""
+
+    huffman: int
+    huffman_size: int
+    """As in Layout."""
+    size: int
+    """Bytes of the section."""
+
+
+def literals_section(head: bytes | memoryview) -> Literals:
+    """The section, of which no more than the first LITERALS_HEAD bytes are looked at."""
     try:
-        return _layout(block)
+        first = head[0]
+        kind, size_format = first & 3, first >> 2 & 3
+        if kind < 2:  # raw and RLE literals
+            header = (1, 2, 1, 3)[size_format]
+            size = int.from_bytes(head[:header], "little") >> (4 if size_format & 1 else 3)
+            return Literals(0, 0, header + (1 if kind else size))
+        header, bits = _SIZES[size_format]
+        size = int.from_bytes(head[:header], "little") >> (4 + bits)
+        if kind == TREELESS:
+            return Literals(0, 0, header + size)
+        huffman_size = description_size(head[header])
     except IndexError:
         raise DamagedError("zstd block ends within its headers") from None
+    if huffman_size > size:
+        raise DamagedError("zstd Huffman table is longer than its literals")
+    return Literals(header, huffman_size, header + size)
 
 
-def _layout(block: bytes | memoryview) -> Layout:
-    first = block[0]
-    kind, size_format = first & 3, first >> 2 & 3
-    huffman = huffman_size = 0
-    if kind < 2:  # raw and RLE literals
-        header = (1, 2, 1, 3)[size_format]
-        size = int.from_bytes(block[:header], "little") >> (4 if size_format & 1 else 3)
-        at = header + (1 if kind else size)
-    else:
-        header, bits = _SIZES[size_format]
-        size = int.from_bytes(block[:header], "little") >> (4 + bits)
-        at = header + size
-        if kind != TREELESS:
-            huffman = header
-            huffman_size = description_size(block[header])
-            if huffman_size > size:
-                raise DamagedError("zstd Huffman table is longer than its literals")
-    count = block[at]
-    at += 1
-    if count == 255:
-        count = block[at] + (block[at + 1] << 8) + 0x7F00
-        at += 2
-    elif count > 127:
-        count = (count - 128 << 8) + block[at]
+def sequences_section(block: bytes | memoryview, at: int) -> tuple[int, tuple[int, int, int], int]:
+    """``sequences``, ``modes`` and ``tables`` of the Layout, as the section at ``block[at]`` begins."""
+    try:
+        count = block[at]
         at += 1
-    if not count:
-        return Layout(huffman, huffman_size, 0, (REPEAT, REPEAT, REPEAT), at)
-    modes = block[at]
-    return Layout(huffman, huffman_size, count, (modes >> 6, modes >> 4 & 3, modes >> 2 & 3), at + 1)
+        if count == 255:
+            count = block[at] + (block[at + 1] << 8) + 0x7F00
+            at += 2
+        elif count > 127:
+            count = (count - 128 << 8) + block[at]
+            at += 1
+        if not count:
+            return 0, (REPEAT, REPEAT, REPEAT), at
+        modes = block[at]
+    except IndexError:
+        raise DamagedError("zstd block ends within its headers") from None
+    return count, (modes >> 6, modes >> 4 & 3, modes >> 2 & 3), at + 1
 
 
 def description_size(first: int) -> int:
@@ -177,6 +195,49 @@ def read_distribution(data: bytes, at: int, code: Code) -> Distribution:
     if left or len(counts) > len(code.extra_bits) or at + size > len(data):
         raise DamagedError("zstd FSE table contradicts itself")
     return Distribution(log, counts, size)
+
+
+def extent(data: bytes, at: int, code: Code) -> tuple[int, int]:
+    """``size`` of what ``read_distribution`` reads, and its last symbol; in half the time, for it keeps no counts."""
+    bits = int.from_bytes(data[at : at + _LONGEST], "little") | _BEHIND
+    left = (32 << (bits & 15)) + 1  # to be given to symbols, and one
+    if left > (1 << code.largest_log) + 1:
+        raise DamagedError("zstd FSE table is larger than allowed")
+    bits >>= 4
+    symbols = 0
+    while left > 1:
+        width = left.bit_length()
+        shorter = width - 1
+        mask = (1 << width) - 1
+        half = mask >> 1
+        while left > half:  # as long as values are as wide
+            symbols += 1
+            value = bits & half
+            if value + left < mask:
+                bits >>= shorter
+            else:
+                value = bits & mask
+                bits >>= width
+                if value > half:
+                    value += left - mask
+            if value > 1:
+                left -= value - 1
+            elif not value:
+                left -= 1
+            else:
+                zeros = 3
+                while zeros == 3:
+                    zeros = bits & 3
+                    bits >>= 2
+                    symbols += zeros
+    size = 8 * _LONGEST + 8 - bits.bit_length() >> 3
+    if symbols > len(code.extra_bits) or at + size > len(data):
+        raise DamagedError("zstd FSE table contradicts itself")
+    return size, symbols - 1
+
+
+_LONGEST = 80  # bytes looked at of a description: 53 symbols of 10 bits, and two behind each, take no more
+_BEHIND = 1 << 8 * _LONGEST  # a bit that tells how many were taken before it
 
 
 def write_distribution(log: int, counts: Sequence[int]) -> bytes:

@@ -56,12 +56,14 @@ class Tables(NamedTuple):
     def after(self, offset: int, layout: Layout) -> Tables:
         """The tables in force after the compressed block at ``offset``."""
         huffman = offset if layout.huffman else self.huffman
+        if layout.modes == (FSE, FSE, FSE):  # nearly always
+            return Tables(huffman, offset, offset, offset)
         if layout.modes == (REPEAT, REPEAT, REPEAT):
             return self if huffman == self.huffman else Tables(huffman, *self[1:])
         sent = (0, -offset, offset)  # by mode: predefined, RLE, FSE
         return Tables(
             huffman,
-            *(self[1 + i] if mode == REPEAT else sent[mode] for i, mode in enumerate(layout.modes)),
+            *[self[1 + i] if mode == REPEAT else sent[mode] for i, mode in enumerate(layout.modes)],
         )
 
     def expressible(self) -> bool:
@@ -134,7 +136,7 @@ class Blocks:
             if mode == RLE_MODE:
                 size = 1
             elif mode == FSE:
-                size = entropy.read_distribution(content, at, code).size
+                size, _ = entropy.extent(content, at, code)
             found.append(content[at : at + size])
             at += size
         return found, at

@@ -10,7 +10,7 @@ read.
 Rules
 - Blocks read here have been decoded without error. What cannot be read, or not in a bounded time, is taken for a match
   that reaches behind: it costs the frame its points, and is never an error.
-- One block is held at a time.
+- Of a block only a few bytes are read, unless the sequences are.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from rofuse_formats.codecs.zstd import entropy, frame
+from rofuse_formats.codecs.zstd.entropy import Layout
 from rofuse_formats.codecs.zstd.points import Block, Blocks, Tables
 from rofuse_formats.errors import DamagedError
 from rofuse_formats.source import Source
 
-READ = 1 << 20
+HEAD = frame.BLOCK_HEADER + entropy.LITERALS_HEAD  # bytes read where a block begins
+SECTION = 128  # and of its sequences: more than it takes to describe the first two tables
 MOST_SEQUENCES = 1 << 20  # read of one run of blocks: about half a second
 
 
@@ -52,65 +54,63 @@ class _Reader:
         self._source = source
         self._run = run
         self._tables = run.tables
-        self._data = b""
-        self._base = run.start
         self._left = MOST_SEQUENCES
         sender = abs(run.tables.offsets)
         self._is_bounded = False
         """Whether no offset is too large that is written with the table in force."""
         if sender:
             blocks = Blocks(source)
-            self._note_bound(blocks.read(sender)[1].modes[1], blocks.descriptions(sender)[0][1])
+            self._note_bound(blocks.read(sender)[1].modes[1], blocks.descriptions(sender)[0][1], 0)
 
     def reaches_behind(self) -> bool:
-        at = self._run.start
+        at, kind = self._run.start, frame.RAW
         while at < self._run.end:
-            start = self._index(at, frame.BLOCK_HEADER)
-            _, kind, size = frame.block_header(self._data, start)
-            length = frame.BLOCK_HEADER + (1 if kind == frame.RLE else size)
-            if kind == frame.COMPRESSED:
-                start = self._index(at, length)
-                if self._does(at, self._data[start + frame.BLOCK_HEADER : start + length]):
-                    return True
-            at += length
-        return False
+            head = self._source.pread(HEAD, at)
+            if len(head) < frame.BLOCK_HEADER:
+                raise DamagedError("zstd data has become shorter", at)
+            _, kind, size = frame.block_header(head, 0)
+            if kind == frame.COMPRESSED and self._does(at, size, head[frame.BLOCK_HEADER :]):
+                return True
+            at += frame.BLOCK_HEADER + (1 if kind == frame.RLE else size)
+        # Of a block before another one the end is there.
+        return kind == frame.COMPRESSED and not self._source.pread(1, at - 1)
 
-    def _index(self, offset: int, need: int) -> int:
-        """Where in the data read the byte at ``offset`` is, with as many as ``need`` from there."""
-        at = offset - self._base
-        if at + need > len(self._data):
-            self._data, self._base, at = self._source.pread(max(READ, need), offset), offset, 0
-            if need > len(self._data):
-                raise DamagedError("zstd data has become shorter", offset)
-        return at
-
-    def _does(self, offset: int, content: bytes) -> bool:
-        """Whether a match in the compressed block at ``offset`` does."""
-        layout, before = entropy.block_layout(content), self._tables
-        self._tables = before.after(offset, layout)
-        if not layout.sequences:
+    def _does(self, offset: int, size: int, head: bytes) -> bool:
+        """Whether a match in the compressed block at ``offset`` does, whose content has ``size`` bytes and begins with
+        ``head``."""
+        literals = entropy.literals_section(head)
+        if literals.size >= size:
+            return True
+        section = self._source.pread(SECTION, offset + frame.BLOCK_HEADER + literals.size)
+        section = section[: size - literals.size]
+        sequences, modes, at = entropy.sequences_section(section, 0)
+        before = self._tables
+        self._tables = before.after(
+            offset, Layout(literals.huffman, literals.huffman_size, sequences, modes, at)
+        )
+        if not sequences:
             return False
-        if layout.modes[1] != entropy.REPEAT:
-            at = layout.tables
-            if layout.modes[0] == entropy.RLE_MODE:
+        if modes[1] != entropy.REPEAT:
+            if modes[0] == entropy.RLE_MODE:
                 at += 1
-            elif layout.modes[0] == entropy.FSE:
-                at += entropy.read_distribution(content, at, entropy.LITERAL_LENGTHS).size
-            self._note_bound(layout.modes[1], content[at : at + 128])
+            elif modes[0] == entropy.FSE:
+                at += entropy.extent(section, at, entropy.LITERAL_LENGTHS)[0]
+            self._note_bound(modes[1], section, at)
         if self._is_bounded:
             return False
-        self._left -= layout.sequences
+        self._left -= sequences
         if self._left < 0:
             return True
-        block = Block(offset, layout.sequences, before)
+        block = Block(offset, sequences, before)
         return Blocks(self._source).largest_offset(block) > self._run.window
 
-    def _note_bound(self, mode: int, description: bytes) -> None:
+    def _note_bound(self, mode: int, content: bytes, at: int) -> None:
+        """Takes note of the offsets table that is described at ``content[at]``."""
         self._is_bounded = False
         if mode == entropy.RLE_MODE:
-            code = description[0] if description else 32
+            code = content[at] if at < len(content) else 32
         elif mode == entropy.FSE:
-            code = len(entropy.read_distribution(description, 0, entropy.OFFSETS).counts) - 1
+            code = entropy.extent(content, at, entropy.OFFSETS)[1]
         else:
             return
         self._is_bounded = (2 << code) - 4 <= self._run.window  # it stands for offsets of so much at most
