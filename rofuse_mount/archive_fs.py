@@ -231,6 +231,8 @@ class ArchiveFilesystem(Filesystem):
             raise NotADirectoryError(ENOTDIR, "not a directory")
         if size < LEAST_ROOM:
             raise OSError(EINVAL, "too little room for any entry")
+        if offset and self._pusher is not None:
+            self._pusher.listed(node)
         return self._listings.reply(node, offset, size)
 
     def _touch(self, entries: int) -> None:
@@ -249,19 +251,22 @@ class ArchiveFilesystem(Filesystem):
 
     def is_quick(self, request: memoryview, /) -> bool:
         """See ``rofuse_mount.turns``: all but reading what must be decoded, or is large, or what others are pushed
-        behind."""
-        if request[_OPCODE_AT] == wire.Opcode.READLINK:
+        behind, and listing the end of a directory whose files are."""
+        opcode = request[_OPCODE_AT]
+        if opcode == wire.Opcode.READLINK:
             nodeid = _NODEID.unpack_from(request)[0]
             return not 0 < nodeid <= self._image.inode_count or not self._image.is_packed(self._node(nodeid))
-        if request[_OPCODE_AT] != wire.Opcode.READ or len(request) < _READ_END:
+        if opcode not in _READING or len(request) < _READ_END:
             return True
         nodeid, offset, size = _WHAT_IS_READ.unpack_from(request)
         if not 0 < nodeid <= self._image.inode_count:
             return True
-        node = self._node(nodeid)
+        node, pusher = self._node(nodeid), None if was_sent_before(request) else self._pusher
+        if opcode == wire.Opcode.READDIRPLUS:
+            return not offset or pusher is None or not pusher.claims_listed(node)
         if node == self._awaited:
             self._awaited = 0  # it is being read already
-        if self._pusher is not None and not was_sent_before(request) and self._pusher.claims(node):
+        if pusher is not None and pusher.claims(node):
             return False
         return not stat.S_ISREG(self._image.mode[node - 1]) or self._contents.is_at_hand(node, offset, size)
 
@@ -369,9 +374,11 @@ def _errno_of(error: FormatError) -> int:
     return EACCES if isinstance(error, PasswordError) else EIO
 
 
-# Of a request, without a look at the rest: the header's opcode (its low byte) and nodeid, READ's offset and size.
+# Of a request, without a look at the rest: the header's opcode (its low byte) and nodeid, offset and size of one that
+# reads a file or a directory.
 _OPCODE_AT = 4
 _WHAT_IS_READ = Struct("<16xQ24xQI")
+_READING = wire.Opcode.READ, wire.Opcode.READDIRPLUS
 _NODEID = Struct("<16xQ")
 _READ_END = wire.IN_HEADER.size + wire.READ_IN.size
 

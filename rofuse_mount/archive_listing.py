@@ -66,15 +66,15 @@ class Listings:
         self._nodeid_of, self._attr_of, self._touched = nodeid_of, attr_of, touched
         self._given, self._more = _NOTHING, 0  # what was asked for last, and what is left of it
         self._is_expected = False  # whether that was what had been expected
-        self._expected = self._prepared_for = _NOTHING
-        self._prepared = _NO_LISTING
+        self._expected = _NOTHING
+        self._prepared = _NOTHING, _NO_LISTING  # one value: who answers without the turn comes at any time
 
     def reply(self, node: int, offset: int, size: int) -> bytes:
         """The records of a directory behind ``offset`` that fit into ``size`` bytes (LEAST_ROOM or more)."""
         asked = _Asked(node, offset, size)
-        if asked == self._prepared_for:
-            listing = self._prepared
-            self._prepared_for, self._prepared = _NOTHING, _NO_LISTING
+        prepared_for, listing = self._prepared
+        if asked == prepared_for:
+            self._prepared = _NOTHING, _NO_LISTING
         else:
             listing = self._make(asked)
         if listing.records:
@@ -90,8 +90,7 @@ class Listings:
         try:
             self._expected = self._behind(given, self._more)
             if self._is_expected and self._expected != _NOTHING:
-                self._prepared_for, self._prepared = _NOTHING, self._make(self._expected)
-                self._prepared_for = self._expected
+                self._prepared = self._expected, self._make(self._expected)
         except Exception:  # of a damaged image: whoever asks for that meets it too, and is answered
             self._expected = _NOTHING
 

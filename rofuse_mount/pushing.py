@@ -9,8 +9,10 @@ file that is left out, the *tripwire*, and behind it a batch that is stored whil
 When the tripwire's READ comes, its reader is done with what was before it, so that was wanted, and batches may be
 larger; and another is stored behind the next tripwire. So there is a batch ahead, and nobody waits for it. Where
 there is none any more, because the reader was faster, or goes on in another directory, it begins anew with a short
-one. Batches whose reader never comes count as unread. Each is a sixteenth of what the reader was seen to use, or a
-little, so what is pushed in vain stays below a tenth or so.
+one. Who has come to the files of a directory that it had not listed (``grep -r``) is given the first of them with the
+end of the listing, which the kernel asks for when it knows what was in the rest. Batches whose reader never comes count
+as unread. Each is a sixteenth of what the reader was seen to use, or a little, so what is pushed in vain stays below a
+tenth or so.
 
 Rules
 - Only whole files are pushed, with exact sizes, as they would be read: decoded and checked. At one that cannot be read
@@ -40,6 +42,7 @@ SMALL = 128 << 10
 """Bytes of the largest file that is pushed, and whose reading leads to a push: the kernel asks for it at once."""
 _READERS = 64  # that are followed at once
 _LOOK = 1024  # entries of the archive that are looked at for one batch
+_NEAR = 64  # entries of a directory, for its first file
 _LEAST_BYTES, _MOST_BYTES = 64 << 10, 1 << 20
 _FIRST_FILES, _MOST_FILES = 4, 512
 _FEW_FILES, _FEW_BYTES = 64, 256 << 10  # that are stored while their reader waits
@@ -148,6 +151,28 @@ class Pusher:
             reader.is_served = reader.seen >= self._convincing() and not reader.passes_over()
             return reader.is_served
 
+    def claims_listed(self, directory: int) -> bool:
+        """The same where it lists what follows in a directory: the kernel knows by then what it was told before."""
+        first = self._first(directory) if self._awaited else 0
+        with self._lock:
+            reader = self._awaited.get(first)
+            if reader is None or reader.seen < self._convincing() or not self._allowance(first, reader)[0]:
+                return False
+            del self._awaited[first]
+            reader.is_served = True
+            self._claimed[threading.get_ident()] = directory, reader
+        return True
+
+    def listed(self, directory: int) -> None:
+        """Who read everything up to this directory, and lists it, will read its files."""
+        claimed, reader = self._claimed.pop(threading.get_ident(), (0, None))
+        if claimed == directory and reader is not None:
+            first = reader.tripwire
+            behind = next(filter(self.is_small, range(first - 1, max(0, first - _LOOK), -1)), 0)
+            if behind:
+                self._push_at_once(behind, reader, *self._allowance(first, reader))
+            self._go_on(first - 1, reader)
+
     def after(self, node: int) -> int:
         """A file that is ``is_small`` is read whole by somebody who still waits for the answer. Returns the file that
         it will ask for next, 0 where that is not known or will be stored."""
@@ -157,18 +182,8 @@ class Pusher:
         if reader is None or claimed != node:
             reader = _Reader(self._image.size[node - 1])
         if reader.is_served and reader.last <= node:
-            self._push_at_once(node, reader)
-        with self._lock:
-            if self._awaited.get(reader.tripwire) is reader:  # it was seen elsewhere meanwhile
-                return 0
-            following = self._following(max(node, reader.last))
-            tripwire = next(following, 0)
-            if tripwire:
-                self._await(tripwire, reader)
-                if reader.is_served and tripwire != reader.stop and len(self._batches) < _READERS:
-                    batch = self._plan(tripwire, following, reader, _MOST_FILES, _MOST_BYTES)
-                    if batch.nodes:
-                        self._batches.append(batch)
+            self._push_at_once(node, reader, _FEW_FILES, _FEW_BYTES)
+        tripwire = self._go_on(node, reader)
         return tripwire if reader.seen >= _IN_ORDER and not reader.batches else 0
 
     def push(self) -> None:
@@ -187,12 +202,26 @@ class Pusher:
     def figures(self) -> dict[str, int]:
         return {"files": self.files, "bytes": self.bytes, "unread": self.unread}
 
+    def _first(self, directory: int) -> int:
+        """The first small file of a directory, 0 where none is near its beginning."""
+        rows = self._image.dirents(directory)[:_NEAR]
+        return next(filter(self.is_small, self._image.child[rows.start : rows.stop]), 0)
+
     def _following(self, node: int) -> Iterator[int]:
         """The small files that follow in the archive."""
         last = min(node + _LOOK, self._image.inode_count)
         return filter(self.is_small, range(node + 1, last + 1))
 
     # -- with the lock
+
+    def _allowance(self, first: int, reader: _Reader) -> tuple[int, int]:
+        """Files and bytes, from ``first`` on, that may be stored for a reader that was not seen to use what it was
+        given before: as if all were one batch."""
+        if reader.last >= first:
+            return 0, 0
+        files = reader.most - sum(batch.files for batch in reader.batches)
+        room = max(_LEAST_BYTES, reader.used >> 4) - sum(batch.bytes for batch in reader.batches)
+        return (min(files, _FEW_FILES), min(room, _FEW_BYTES)) if files > 0 and room > 0 else (0, 0)
 
     def _overtaking(self, node: int) -> _Reader | None:
         """Who reads a file itself that is planned to be stored for it: it is to begin anew."""
@@ -258,14 +287,30 @@ class Pusher:
 
     # -- without
 
-    def _push_at_once(self, node: int, reader: _Reader) -> None:
-        """Stores the batch right behind a file whose reader waits for it."""
+    def _go_on(self, node: int, reader: _Reader) -> int:
+        """Has a reader awaited at what it will ask for behind ``node`` and what it was given, and plans what to store
+        behind that. Returns that file, 0 where there is none."""
+        with self._lock:
+            if self._awaited.get(reader.tripwire) is reader:  # it was seen elsewhere meanwhile
+                return 0
+            following = self._following(max(node, reader.last))
+            tripwire = next(following, 0)
+            if tripwire:
+                self._await(tripwire, reader)
+                if reader.is_served and tripwire != reader.stop and len(self._batches) < _READERS:
+                    batch = self._plan(tripwire, following, reader, _MOST_FILES, _MOST_BYTES)
+                    if batch.nodes:
+                        self._batches.append(batch)
+        return tripwire
+
+    def _push_at_once(self, node: int, reader: _Reader, most_files: int, most_bytes: int) -> None:
+        """Stores the batch right behind a file whose reader waits for an answer."""
         if not self._pushing.acquire(timeout=0 if self._is_held_up else _MOMENT):
             self._is_held_up = True
             return
         try:
             with self._lock:
-                batch = self._plan(node, self._following(node), reader, _FEW_FILES, _FEW_BYTES)
+                batch = self._plan(node, self._following(node), reader, most_files, most_bytes)
             self._push(batch, monotonic() + _MOMENT)
         finally:
             self._pushing.release()

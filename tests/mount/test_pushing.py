@@ -49,6 +49,20 @@ def test_who_reads_a_tree_gets_it_in_few_requests(
     assert pushed["files"] > FOLDERS * FILES * 3 / 4 and pushed["unread"] == 0
 
 
+def test_small_directories_take_no_request_each(rofuse: Rofuse, mountpoint: Path, folder: Path) -> None:
+    """But those that list it: its first files are stored with the answer to the second of them."""
+    for number in range(400):
+        path = folder / "tree" / f"{number:03}"
+        path.mkdir(parents=True)
+        for file in ("a", "b"):
+            (path / file).write_text(f"{number} {file}" * 50)
+    assert rofuse(archive(folder / "tree", "tar"), mountpoint).returncode == 0
+    assert shell("grep", "-r", "-q", "nowhere", mountpoint).returncode == 1
+    (status,) = map(json.loads, rofuse("status", "--json", mountpoint).stdout.splitlines())
+    assert status["requests"]["READ"]["count"] <= 100 and status["pushed"]["unread"] == 0
+    assert shell("diff", "-r", folder / "tree", mountpoint).returncode == 0
+
+
 def test_one_thread_serves_without_pushing(rofuse: Rofuse, mountpoint: Path, tree: Path) -> None:
     assert rofuse("-s", archive(tree, "tar"), mountpoint).returncode == 0
     assert shell("diff", "-r", tree, mountpoint).returncode == 0

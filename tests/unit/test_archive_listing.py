@@ -49,7 +49,7 @@ class Counted(Listings):
         before = self._prepared
         super().prepare()
         if self._prepared is not before:
-            self.made.append(self._prepared_for[:2])
+            self.made.append(self._prepared[0][:2])
 
 
 def walk(listings: Listings, image: Image, node: int = 1) -> Iterator[tuple[int, int, bytes]]:

@@ -215,6 +215,81 @@ def test_behind_what_cannot_be_stored_nothing_is_tried(many: Reader) -> None:
     assert many.pusher._awaited.keys() == {30}
 
 
+class Walker:
+    """Reads a tree as ``grep -r`` does: the files of a directory, when the kernel knows them because it listed it."""
+
+    def __init__(self, tmp_path: Path, folders: list[int]) -> None:
+        """``folders``: with so many files each."""
+        with tarfile.open(tmp_path / "a.tar", "w") as made:
+            for number, files in enumerate(folders):
+                for file in range(files):
+                    info = tarfile.TarInfo(f"{number:03}/{file:03}")
+                    info.size = 100
+                    made.addfile(info, io.BytesIO(b"%100d" % file))
+        self.archive = rofuse_formats.open(tmp_path / "a.tar", keep=False)
+        self.kernel = Kernel()
+        self.reader = Reader(self.archive, self.kernel)
+        image = self.archive.image
+        self.folders = [number for number in self._children(1) if image.is_directory(number)]
+        self.kernel.unknown = set(range(1, image.inode_count + 1))
+
+    def _children(self, node: int) -> list[int]:
+        rows = self.archive.image.dirents(node)
+        return list(self.archive.image.child[rows.start : rows.stop])
+
+    def lists(self, folder: int) -> list[int]:
+        """Its files. The kernel asks once more behind what it was given first."""
+        files = self._children(folder)
+        self.kernel.unknown.difference_update(files)
+        if self.reader.pusher.claims_listed(folder):
+            self.reader.pusher.listed(folder)
+            self.reader.push()
+        return files
+
+    def __call__(self, *folders: int) -> None:
+        for folder in folders:
+            self.reader(*self.lists(folder))
+
+
+def test_the_files_of_a_directory_that_its_reader_comes_to_are_stored_when_it_is_listed(
+    tmp_path: Path,
+) -> None:
+    walker = Walker(tmp_path, [3] * 200)
+    walker(*walker.folders)
+    assert walker.reader.requests < 200 // 4  # not one in each
+    assert walker.reader.pusher.unread == 0
+    for node, cached in walker.kernel.cached.items():
+        assert cached == content(walker.archive, node)
+
+
+def test_who_lists_and_does_not_read_is_given_but_a_little(tmp_path: Path) -> None:
+    walker = Walker(tmp_path, [3] * 200)
+    walker(*walker.folders[:2])
+    before = walker.reader.pusher.files
+    for folder in walker.folders[2:]:
+        walker.lists(folder)
+    assert walker.reader.pusher.files - before <= 8
+
+
+def test_a_directory_is_listed_as_often_as_one_likes(tmp_path: Path) -> None:
+    walker = Walker(tmp_path, [40, 40])
+    walker(walker.folders[0])
+    walker.lists(walker.folders[1])
+    pushed = walker.reader.pusher.files
+    for folder in walker.folders * 3:
+        walker.lists(folder)
+    assert walker.reader.pusher.files == pushed
+    walker(walker.folders[1])
+    assert walker.kernel.cached.keys() == set(range(4, 84)) and walker.reader.pusher.unread == 0
+
+
+def test_who_only_lists_is_given_nothing(tmp_path: Path) -> None:
+    walker = Walker(tmp_path, [3] * 20)
+    for folder in walker.folders:
+        walker.lists(folder)
+    assert walker.reader.pusher.files == 0
+
+
 def test_who_reads_what_is_just_being_stored_begins_anew_with_the_next_file(many: Reader) -> None:
     """And is no other reader. It would go on to ask for everything that is just being stored."""
 
