@@ -50,9 +50,9 @@ _BLOCK = 4096
 _U64 = (1 << 64) - 1
 _NS = 1_000_000_000
 _ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
-_MOST_MAPPED = (
-    32 << 20
-)  # bytes of the index, of the archive and of programs that may count as this process's memory
+# Bytes of the index, of the archive and of programs that may count as this process's memory; of the index where all
+# else is as much.
+_MOST_MAPPED, _LEAST_LET_GO = 32 << 20, 16 << 20
 _LOOKED_UP = 16  # entries that a name is looked for among
 _SELDOM = 256  # entries that are looked at between two looks at memory
 _LOOKED_AT = 256  # inodes, for a first file
@@ -100,6 +100,7 @@ class ArchiveFilesystem(Filesystem):
         # then loaded before somebody waits for it.
         self._awaited = _first_file(image)
         self._touched = 0  # entries of the index, about, since memory was looked at
+        self._others = 0  # bytes that were mapped when nothing of the index was
         self._blocks: dict[int, int] = {}  # of files in many pieces, by node
         self._listings = Listings(image, self._node, self._attr, self._valid, self._touch)
 
@@ -239,11 +240,11 @@ class ArchiveFilesystem(Filesystem):
         if self._touched > _SELDOM:
             self._touched = 0
             try:
-                if mapped_memory() < _MOST_MAPPED:
-                    return
+                if mapped_memory() >= max(_MOST_MAPPED, self._others + _LEAST_LET_GO):
+                    self.archive.let_go()
+                    self._others = mapped_memory()
             except OSError:  # it is not told how much
-                pass
-            self.archive.let_go()
+                self.archive.let_go()
 
     # -- what takes no time ----------------------------------------------------------------------------------
 

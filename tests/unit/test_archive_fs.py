@@ -289,6 +289,7 @@ def test_times_of_birth(make: Make) -> None:
 def test_what_was_looked_at_is_let_go_and_had_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive_fs, "_SELDOM", 3 * archive_fs._LOOKED_UP)
     monkeypatch.setattr(archive_fs, "_MOST_MAPPED", 1)
+    monkeypatch.setattr(archive_fs, "_LEAST_LET_GO", -1 << 40)
     engine = make(TREE)
     assert isinstance(engine.filesystem, ArchiveFilesystem)
     archive = engine.filesystem.archive
@@ -311,8 +312,32 @@ def test_what_is_pushed_and_read_counts_as_looked_at(make: Make, monkeypatch: py
     nodes = [filesystem.archive.image.resolve(f"{number:03}".encode()) for number in range(3)]
     monkeypatch.setattr(archive_fs, "_SELDOM", 6)
     monkeypatch.setattr(archive_fs, "_MOST_MAPPED", 1)
+    monkeypatch.setattr(archive_fs, "_LEAST_LET_GO", -1 << 40)
     for node in nodes:
         filesystem.is_quick(memoryview(request(Opcode.READ, READ, nodeid=node)))
         assert ask(engine, Opcode.READ, READ, nodeid=node).payload == b"content"
     pushed = filesystem.figures()["pushed"]["files"]
     assert 3 < pushed < 9 and gone == [True]
+
+
+def test_what_others_have_mapped_does_not_count_against_the_index(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be let go again and again, and be no less."""
+    monkeypatch.setattr(archive_fs, "_SELDOM", archive_fs._LOOKED_UP)
+    engine = make(TREE)
+    assert isinstance(engine.filesystem, ArchiveFilesystem)
+    archive = engine.filesystem.archive
+    others, index = archive_fs._MOST_MAPPED, [0]
+    gone: list[int] = []
+
+    def let_go() -> None:
+        gone.append(index[0])
+        index[0] = 0
+
+    monkeypatch.setattr(archive_fs, "mapped_memory", lambda: others + index[0])
+    monkeypatch.setattr(archive, "let_go", let_go)
+    for _ in range(40):
+        find(engine, "d/deep/file")
+        index[0] += 1 << 20
+    assert gone == [0, 16 << 20, 16 << 20]
