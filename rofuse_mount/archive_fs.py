@@ -262,7 +262,12 @@ class ArchiveFilesystem(Filesystem):
         node = self._node(nodeid)
         if node == self._awaited:
             self._awaited = 0  # it is being read already
-        if self._pusher is not None and not was_sent_before(request) and self._pusher.claims(node):
+        if (
+            self._pusher is not None
+            and not was_sent_before(request)
+            and not offset
+            and self._pusher.claims(node)
+        ):
             return False
         return not stat.S_ISREG(self._image.mode[node - 1]) or self._contents.is_at_hand(node, offset, size)
 
@@ -283,17 +288,24 @@ class ArchiveFilesystem(Filesystem):
         self._touch(1)
         if node == self._named:
             self._is_awaited_read = True
+        try:
+            data = self._read(ctx, node, offset, size)
+            if not offset and self._pusher is not None and self._pusher.is_small(node):
+                self._awaited = self._pusher.after(node)
+        finally:
+            if self._pusher is not None:
+                self._pusher.disclaim()
+        return data
+
+    def _read(self, ctx: Context, node: int, offset: int, size: int) -> list[memoryview]:
         patience.reading_for(ctx.pid if self.knows_readers else 0)
         try:
-            data = self._contents.read(node, offset, size)
+            return self._contents.read(node, offset, size)
         except FormatError as error:
             self._tell(node, offset, error)
             raise OSError(_errno_of(error), str(error)) from error
         finally:
             patience.reading_for(0)
-        if not offset and self._pusher is not None and self._pusher.is_small(node):
-            self._awaited = self._pusher.after(node)
-        return data
 
     def lseek(self, ctx: Context, ino: int, fh: FileHandle, offset: int, whence: int) -> int:
         node = self._node(ino)

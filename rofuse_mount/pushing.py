@@ -148,6 +148,11 @@ class Pusher:
             reader.is_served = reader.seen >= self._convincing() and not reader.passes_over()
             return reader.is_served
 
+    def disclaim(self) -> None:
+        """The READ that the calling thread has claimed is over, whatever came of it: for its next one it may not have
+        given up the turn."""
+        self._claimed.pop(threading.get_ident(), None)
+
     def after(self, node: int) -> int:
         """A file that is ``is_small`` is read whole by somebody who still waits for the answer. Returns the file that
         it will ask for next, 0 where that is not known or will be stored."""

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import rofuse_formats
+from rofuse_formats.errors import DamagedError
 from rofuse_formats.image.reader import Image
 from rofuse_mount import archive_fs, wire
 from rofuse_mount.archive_fs import ArchiveFilesystem
@@ -318,6 +319,41 @@ def test_what_is_pushed_and_read_counts_as_looked_at(make: Make, monkeypatch: py
         assert ask(engine, Opcode.READ, READ, nodeid=node).payload == b"content"
     pushed = filesystem.figures()["pushed"]["files"]
     assert 3 < pushed < 9 and gone == [True]
+
+
+@pytest.mark.parametrize("is_damaged", [True, False])
+def test_nothing_is_pushed_behind_what_is_quick(
+    make: Make, monkeypatch: pytest.MonkeyPatch, is_damaged: bool
+) -> None:
+    """The turn was not given up for it. So it is where a READ came to nothing, or was not of all of a file, for which
+    it was given up."""
+    engine = make({f"{number:03}": {"content": bytes(9000)} for number in range(200)})
+    filesystem = engine.filesystem
+    assert isinstance(filesystem, ArchiveFilesystem)
+    is_quick, quietly = False, list[bool]()
+    filesystem.store_ahead(lambda nodeid, data: not quietly.append(is_quick))
+
+    def read(name: str, offset: int = 0) -> Reply:
+        nonlocal is_quick
+        node = archive.image.resolve(name.encode())
+        body = wire.READ_IN.pack(0, offset, 16384, 0, 0, 0, 0)
+        is_quick = filesystem.is_quick(memoryview(request(Opcode.READ, body, nodeid=node)))
+        return ask(engine, Opcode.READ, body, nodeid=node)
+
+    def fail(node: int, offset: int, size: int) -> list[memoryview]:
+        raise DamagedError("damaged")
+
+    archive = filesystem.archive
+    read("000")
+    read("001")
+    assert quietly == [False] * 4
+    with monkeypatch.context() as patch:
+        if is_damaged:
+            patch.setattr(archive.contents, "read", fail)
+        read("007", 0 if is_damaged else 4096)  # which is planned to be stored behind 006
+    quietly.clear()
+    read("007")
+    assert True not in quietly
 
 
 def test_what_others_have_mapped_does_not_count_against_the_index(
