@@ -150,8 +150,11 @@ class Pusher:
 
     def disclaim(self) -> None:
         """The READ that the calling thread has claimed is over, whatever came of it: for its next one it may not have
-        given up the turn."""
-        self._claimed.pop(threading.get_ident(), None)
+        given up the turn. What nothing came ``after``, its reader may not go on from."""
+        _node, reader = self._claimed.pop(threading.get_ident(), (0, None))
+        if reader is not None:
+            with self._lock:
+                self._lose(reader)
 
     def after(self, node: int) -> int:
         """A file that is ``is_small`` is read whole by somebody who still waits for the answer. Returns the file that
@@ -226,11 +229,15 @@ class Pusher:
             lost.append(self._awaited.popitem(last=False)[1])
         for other in lost:
             if other is not None:
-                self.unread += sum(batch.files for batch in other.batches)
-                for batch in other.batches:
-                    self._drop(batch)
+                self._lose(other)
         self._awaited[node] = reader
         reader.tripwire = node
+
+    def _lose(self, reader: _Reader) -> None:
+        """Nobody knows any more what it is to read next."""
+        self.unread += sum(batch.files for batch in reader.batches)
+        for batch in reader.batches:
+            self._drop(batch)
 
     def _convincing(self) -> int:
         """How many files are to be read in order before a push."""

@@ -331,7 +331,12 @@ def test_nothing_is_pushed_behind_what_is_quick(
     filesystem = engine.filesystem
     assert isinstance(filesystem, ArchiveFilesystem)
     is_quick, quietly = False, list[bool]()
-    filesystem.store_ahead(lambda nodeid, data: not quietly.append(is_quick))
+
+    def store(nodeid: int, data: list[memoryview]) -> bool:
+        quietly.append(is_quick)
+        return True
+
+    filesystem.store_ahead(store)
 
     def read(name: str, offset: int = 0) -> Reply:
         nonlocal is_quick

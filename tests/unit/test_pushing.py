@@ -100,6 +100,16 @@ def test_one_file_or_files_anywhere_push_nothing(many: Reader) -> None:
     assert many.pusher.figures() == {"files": 0, "bytes": 0, "unread": 0}
 
 
+def test_what_is_pushed_behind_a_file_that_cannot_be_read_counts_as_unread(many: Reader) -> None:
+    """Its reader has come to its tripwire, but nobody knows whether it goes on."""
+    many(2, 3)
+    assert many.kernel.cached.keys() == {*range(2, 8), *range(9, 13)}
+    assert many.pusher.claims(8)
+    many.pusher.disclaim()
+    assert many.pusher.unread == 4
+    assert not many.pusher._planned and not many.pusher._awaited
+
+
 def test_what_the_kernel_does_not_know_ends_a_push(many: Reader) -> None:
     many.kernel.unknown.update(range(50, FILES + 2))
     many(*range(2, 50))
