@@ -50,9 +50,9 @@ _BLOCK = 4096
 _U64 = (1 << 64) - 1
 _NS = 1_000_000_000
 _ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
-_MOST_MAPPED = (
-    32 << 20
-)  # bytes of the index, of the archive and of programs that may count as this process's memory
+# Bytes of the index, of the archive and of programs that may count as this process's memory; of the index where all
+# else is as much.
+_MOST_MAPPED, _LEAST_LET_GO = 32 << 20, 16 << 20
 _LOOKED_UP = 16  # entries that a name is looked for among
 _SELDOM = 256  # entries that are looked at between two looks at memory
 _LOOKED_AT = 256  # inodes, for a first file
@@ -100,6 +100,7 @@ class ArchiveFilesystem(Filesystem):
         # then loaded before somebody waits for it.
         self._awaited = _first_file(image)
         self._touched = 0  # entries of the index, about, since memory was looked at
+        self._others = 0  # bytes that were mapped when nothing of the index was
         self._blocks: dict[int, int] = {}  # of files in many pieces, by node
         self._listings = Listings(image, self._node, self._attr, self._valid, self._touch)
 
@@ -229,10 +230,10 @@ class ArchiveFilesystem(Filesystem):
         node = self._node(ino)
         if not self._image.is_directory(node):
             raise NotADirectoryError(ENOTDIR, "not a directory")
-        if size < LEAST_ROOM:
-            raise OSError(EINVAL, "too little room for any entry")
         if offset and self._pusher is not None:
             self._pusher.listed(node)
+        if size < LEAST_ROOM:
+            raise OSError(EINVAL, "too little room for any entry")
         return self._listings.reply(node, offset, size)
 
     def _touch(self, entries: int) -> None:
@@ -241,11 +242,11 @@ class ArchiveFilesystem(Filesystem):
         if self._touched > _SELDOM:
             self._touched = 0
             try:
-                if mapped_memory() < _MOST_MAPPED:
-                    return
+                if mapped_memory() >= max(_MOST_MAPPED, self._others + _LEAST_LET_GO):
+                    self.archive.let_go()
+                    self._others = mapped_memory()
             except OSError:  # it is not told how much
-                pass
-            self.archive.let_go()
+                self.archive.let_go()
 
     # -- what takes no time ----------------------------------------------------------------------------------
 
@@ -266,7 +267,7 @@ class ArchiveFilesystem(Filesystem):
             return not offset or pusher is None or not pusher.claims_listed(node)
         if node == self._awaited:
             self._awaited = 0  # it is being read already
-        if pusher is not None and pusher.claims(node):
+        if pusher is not None and not offset and pusher.claims(node):
             return False
         return not stat.S_ISREG(self._image.mode[node - 1]) or self._contents.is_at_hand(node, offset, size)
 
@@ -287,17 +288,24 @@ class ArchiveFilesystem(Filesystem):
         self._touch(1)
         if node == self._named:
             self._is_awaited_read = True
+        try:
+            data = self._read(ctx, node, offset, size)
+            if not offset and self._pusher is not None and self._pusher.is_small(node):
+                self._awaited = self._pusher.after(node)
+        finally:
+            if self._pusher is not None:
+                self._pusher.disclaim()
+        return data
+
+    def _read(self, ctx: Context, node: int, offset: int, size: int) -> list[memoryview]:
         patience.reading_for(ctx.pid if self.knows_readers else 0)
         try:
-            data = self._contents.read(node, offset, size)
+            return self._contents.read(node, offset, size)
         except FormatError as error:
             self._tell(node, offset, error)
             raise OSError(_errno_of(error), str(error)) from error
         finally:
             patience.reading_for(0)
-        if not offset and self._pusher is not None and self._pusher.is_small(node):
-            self._awaited = self._pusher.after(node)
-        return data
 
     def lseek(self, ctx: Context, ino: int, fh: FileHandle, offset: int, whence: int) -> int:
         node = self._node(ino)

@@ -173,6 +173,14 @@ class Pusher:
                 self._push_at_once(behind, reader, *self._allowance(first, reader))
             self._go_on(first - 1, reader)
 
+    def disclaim(self) -> None:
+        """The READ that the calling thread has claimed is over, whatever came of it: for its next one it may not have
+        given up the turn. What nothing came ``after``, its reader may not go on from."""
+        _node, reader = self._claimed.pop(threading.get_ident(), (0, None))
+        if reader is not None:
+            with self._lock:
+                self._lose(reader)
+
     def after(self, node: int) -> int:
         """A file that is ``is_small`` is read whole by somebody who still waits for the answer. Returns the file that
         it will ask for next, 0 where that is not known or will be stored."""
@@ -204,8 +212,13 @@ class Pusher:
 
     def _first(self, directory: int) -> int:
         """The first small file of a directory, 0 where none is near its beginning."""
-        rows = self._image.dirents(directory)[:_NEAR]
-        return next(filter(self.is_small, self._image.child[rows.start : rows.stop]), 0)
+        try:
+            if not self._image.is_directory(directory):
+                return 0
+            rows = self._image.dirents(directory)[:_NEAR]
+            return next(filter(self.is_small, self._image.child[rows.start : rows.stop]), 0)
+        except Exception:  # of a damaged image: who lists it meets it too, and is answered
+            return 0
 
     def _following(self, node: int) -> Iterator[int]:
         """The small files that follow in the archive."""
@@ -250,11 +263,15 @@ class Pusher:
             lost.append(self._awaited.popitem(last=False)[1])
         for other in lost:
             if other is not None:
-                self.unread += sum(batch.files for batch in other.batches)
-                for batch in other.batches:
-                    self._drop(batch)
+                self._lose(other)
         self._awaited[node] = reader
         reader.tripwire = node
+
+    def _lose(self, reader: _Reader) -> None:
+        """Nobody knows any more what it is to read next."""
+        self.unread += sum(batch.files for batch in reader.batches)
+        for batch in reader.batches:
+            self._drop(batch)
 
     def _convincing(self) -> int:
         """How many files are to be read in order before a push."""

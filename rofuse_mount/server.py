@@ -34,7 +34,7 @@ from rofuse_mount.memory import lacks_memory
 from rofuse_mount.mounting.ending import Ending
 from rofuse_mount.records import Buffer, MountOptions
 from rofuse_mount.spinning import Spinner, is_worth_it
-from rofuse_mount.turns import PreparesAhead, SaysWhatIsQuick, StoresAhead, in_turn
+from rofuse_mount.turns import PreparesAhead, SaysWhatIsQuick, StoresAhead, in_turn, noted
 
 if TYPE_CHECKING:
     from logging import Logger
@@ -290,16 +290,14 @@ class Server:
     def _requests(self, buffer: bytearray) -> Iterator[memoryview]:
         """What one thread is to answer."""
         filesystem: object = self.engine.filesystem
-        requests = self.device.requests(buffer)
+        device, post = self.device, self._post
+        note = post.noting(buffer) if post is not None else lambda: None
+        requests = device.requests(buffer)
         if isinstance(filesystem, SaysWhatIsQuick):
-            quick, wait = filesystem.is_quick, [self._spinner.wait] if is_worth_it() else []
-
-            def is_quick(request: memoryview) -> bool:
-                """Not what is answered alone, perhaps, and waits for that: nobody keeps the turn meanwhile."""
-                return not was_sent_before(request) and quick(request)
-
-            requests = in_turn(self.device.requests(buffer, *wait), self._turn, is_quick, self._push)
-        return requests if self._post is None else self._post.watch(requests, buffer, self.device.refuse)
+            wait = [self._spinner.wait] if is_worth_it() else []
+            is_quick = noted(filesystem.is_quick, note)
+            requests = in_turn(device.requests(buffer, *wait), self._turn, is_quick, self._push)
+        return requests if post is None else post.watch(requests, note, buffer, device.refuse)
 
     def _thread_left(self, failure: Exception | None) -> None:
         with self._lock:

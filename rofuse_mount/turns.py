@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
 from rofuse_mount.answering import Requests
+from rofuse_mount.device import was_sent_before
 
 
 @runtime_checkable
@@ -52,6 +53,20 @@ class StoresAhead(Protocol):
     def push(self) -> None:
         """Called by a thread when it has answered what it gave up its turn for: may store files. Raises nothing."""
         ...
+
+
+def noted(is_quick: Callable[[memoryview], bool], note: Callable[[], None]) -> Callable[[memoryview], bool]:
+    """``is_quick`` of a request that has just been read, once ``note`` has noted that. One that was sent before is not
+    quick: perhaps it is answered alone, and waits for that unnoted (``supervisor.post``). Nobody keeps the turn
+    meanwhile."""
+
+    def is_quick_and_noted(request: memoryview) -> bool:
+        if was_sent_before(request):
+            return False
+        note()
+        return is_quick(request)
+
+    return is_quick_and_noted
 
 
 def in_turn(

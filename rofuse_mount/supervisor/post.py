@@ -75,13 +75,30 @@ class Post:
 
     # --- requests ---------------------------------------------------------------------------
 
-    def watch(self, requests: Requests, buffer: bytearray, refuse: Callable[[memoryview], None]) -> Requests:
-        """Each of ``requests``, which all lie in ``buffer``, noted on the board while it is answered; ``refuse``
-        answers EIO. One iterator for each thread. Of those that were sent before one is answered at a time: by then
-        ``requests`` must hold nothing that others wait for."""
+    def noting(self, buffer: bytearray) -> Callable[[], None]:
+        """Notes the request in ``buffer`` on the board: one for each thread, which calls it as soon as it has read one
+        that was not sent before. What is not noted nobody answers when this server dies, where the kernel cannot send
+        it again."""
         head = memoryview(buffer)[:16].cast("Q")  # the second word of a request is its number
         place = next(self._places, None)
         slots, slot = (self._bench, place) if place is not None else (memoryview(bytearray(8)).cast("Q"), 0)
+
+        def note() -> None:
+            slots[slot] = head[1]
+
+        return note
+
+    def watch(
+        self,
+        requests: Requests,
+        note: Callable[[], None],
+        buffer: bytearray,
+        refuse: Callable[[memoryview], None],
+    ) -> Requests:
+        """Each of ``requests``, which all lie in ``buffer``, noted on the board while it is answered; ``refuse``
+        answers EIO. Of those that were sent before one is answered at a time, and is noted not until then: by then
+        ``requests`` must hold nothing that others wait for."""
+        head = memoryview(buffer)[:16].cast("Q")
         for request in requests:
             unique = head[1]
             if unique >= RESENT and (deaths := self.board.deaths(unique)):
@@ -90,10 +107,10 @@ class Post:
                     refuse(request)
                     continue
                 with self._alone:
-                    slots[slot] = unique
+                    note()
                     yield request
             else:
-                slots[slot] = unique
+                note()
                 yield request
             if self.leaving:
                 requests.close()

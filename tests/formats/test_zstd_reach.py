@@ -79,5 +79,18 @@ def test_what_cannot_be_read_counts_as_one() -> None:
 
 def test_so_does_what_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     compressed = framed(text(100_000), 15, 1000)
-    monkeypatch.setattr(reach, "MOST_SEQUENCES", 100)
+    monkeypatch.setattr(reach, "MOST_WORK", 100)
     assert reach.reaches_behind(BytesSource(compressed), whole(compressed))
+
+
+def test_blocks_of_one_sequence_count_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making the tables ready takes longer than what is written with them."""
+    encoder = zstandard.ZstdCompressor().compressobj()
+    compressed = encoder.compress(b"abcdefgh" * 3) + encoder.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+    header = frame.frame_header(compressed[: frame.LONGEST_HEADER], 0)
+    assert header
+    compressed = compressed[: header.header] + 1000 * compressed[header.header :] + encoder.flush()
+    source = BytesSource(compressed)
+    assert not reach.reaches_behind(source, whole(compressed))
+    monkeypatch.setattr(reach, "MOST_WORK", 10_000)
+    assert reach.reaches_behind(source, whole(compressed))

@@ -478,3 +478,32 @@ def test_suspects_are_answered_one_after_the_other_and_keep_nobody_from_the_othe
         filesystem.gates[11 - first].set()
         assert kernel.reply().unique & ~RESENT == (102 if first == 5 else 100)
         assert kernel.ask(Opcode.STATFS).error == 0
+
+
+class Watched(Fixed):
+    """Looks at what is noted when it is asked whether a request is quick."""
+
+    def __init__(self, board: Board) -> None:
+        super().__init__()
+        self.board, self.noted = board, list[bool]()
+
+    def is_quick(self, request: memoryview) -> bool:
+        unique = int.from_bytes(request[8:16], "little")
+        self.noted.append(unique in self.board.at_work(1))
+        return request[4] != Opcode.GETATTR
+
+
+def test_a_request_is_noted_as_soon_as_it_is_read(kernel: SocketKernel, serve: Serve) -> None:
+    """What was read and is not noted is answered by nobody when this server dies, where the kernel cannot send it
+    again. But a suspect is not, before it is answered alone."""
+    board = Board.create()
+    filesystem = Watched(board)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    post = Post(Seat(kernel.fd, board.fd, 1, theirs.detach()))
+    with ours, post._channel:
+        serve(filesystem, post=post)
+        assert kernel.init().error == 0
+        for _ in range(3):
+            assert kernel.ask(Opcode.STATFS).error == 0
+            assert kernel.ask(Opcode.GETATTR, bytes(16)).error == 0
+        assert filesystem.noted == [True] * 7

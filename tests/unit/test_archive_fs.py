@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import rofuse_formats
+from rofuse_formats.errors import DamagedError
 from rofuse_formats.image.reader import Image
 from rofuse_mount import archive_fs, wire
 from rofuse_mount.archive_fs import ArchiveFilesystem
@@ -289,6 +290,7 @@ def test_times_of_birth(make: Make) -> None:
 def test_what_was_looked_at_is_let_go_and_had_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive_fs, "_SELDOM", 3 * archive_fs._LOOKED_UP)
     monkeypatch.setattr(archive_fs, "_MOST_MAPPED", 1)
+    monkeypatch.setattr(archive_fs, "_LEAST_LET_GO", -1 << 40)
     engine = make(TREE)
     assert isinstance(engine.filesystem, ArchiveFilesystem)
     archive = engine.filesystem.archive
@@ -311,8 +313,72 @@ def test_what_is_pushed_and_read_counts_as_looked_at(make: Make, monkeypatch: py
     nodes = [filesystem.archive.image.resolve(f"{number:03}".encode()) for number in range(3)]
     monkeypatch.setattr(archive_fs, "_SELDOM", 6)
     monkeypatch.setattr(archive_fs, "_MOST_MAPPED", 1)
+    monkeypatch.setattr(archive_fs, "_LEAST_LET_GO", -1 << 40)
     for node in nodes:
         filesystem.is_quick(memoryview(request(Opcode.READ, READ, nodeid=node)))
         assert ask(engine, Opcode.READ, READ, nodeid=node).payload == b"content"
     pushed = filesystem.figures()["pushed"]["files"]
     assert 3 < pushed < 9 and gone == [True]
+
+
+@pytest.mark.parametrize("is_damaged", [True, False])
+def test_nothing_is_pushed_behind_what_is_quick(
+    make: Make, monkeypatch: pytest.MonkeyPatch, is_damaged: bool
+) -> None:
+    """The turn was not given up for it. So it is where a READ came to nothing, or was not of all of a file, for which
+    it was given up."""
+    engine = make({f"{number:03}": {"content": bytes(9000)} for number in range(200)})
+    filesystem = engine.filesystem
+    assert isinstance(filesystem, ArchiveFilesystem)
+    is_quick, quietly = False, list[bool]()
+
+    def store(nodeid: int, data: list[memoryview]) -> bool:
+        quietly.append(is_quick)
+        return True
+
+    filesystem.store_ahead(store)
+
+    def read(name: str, offset: int = 0) -> Reply:
+        nonlocal is_quick
+        node = archive.image.resolve(name.encode())
+        body = wire.READ_IN.pack(0, offset, 16384, 0, 0, 0, 0)
+        is_quick = filesystem.is_quick(memoryview(request(Opcode.READ, body, nodeid=node)))
+        return ask(engine, Opcode.READ, body, nodeid=node)
+
+    def fail(node: int, offset: int, size: int) -> list[memoryview]:
+        raise DamagedError("damaged")
+
+    archive = filesystem.archive
+    read("000")
+    read("001")
+    assert quietly == [False] * 4
+    with monkeypatch.context() as patch:
+        if is_damaged:
+            patch.setattr(archive.contents, "read", fail)
+        read("007", 0 if is_damaged else 4096)  # which is planned to be stored behind 006
+    quietly.clear()
+    read("007")
+    assert True not in quietly
+
+
+def test_what_others_have_mapped_does_not_count_against_the_index(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be let go again and again, and be no less."""
+    monkeypatch.setattr(archive_fs, "_SELDOM", archive_fs._LOOKED_UP)
+    engine = make(TREE)
+    assert isinstance(engine.filesystem, ArchiveFilesystem)
+    archive = engine.filesystem.archive
+    others, index = archive_fs._MOST_MAPPED, [0]
+    gone: list[int] = []
+
+    def let_go() -> None:
+        gone.append(index[0])
+        index[0] = 0
+
+    monkeypatch.setattr(archive_fs, "mapped_memory", lambda: others + index[0])
+    monkeypatch.setattr(archive, "let_go", let_go)
+    for _ in range(40):
+        find(engine, "d/deep/file")
+        index[0] += 1 << 20
+    assert gone == [0, 16 << 20, 16 << 20]

@@ -100,6 +100,16 @@ def test_one_file_or_files_anywhere_push_nothing(many: Reader) -> None:
     assert many.pusher.figures() == {"files": 0, "bytes": 0, "unread": 0}
 
 
+def test_what_is_pushed_behind_a_file_that_cannot_be_read_counts_as_unread(many: Reader) -> None:
+    """Its reader has come to its tripwire, but nobody knows whether it goes on."""
+    many(2, 3)
+    assert many.kernel.cached.keys() == {*range(2, 8), *range(9, 13)}
+    assert many.pusher.claims(8)
+    many.pusher.disclaim()
+    assert many.pusher.unread == 4
+    assert not many.pusher._planned and not many.pusher._awaited
+
+
 def test_what_the_kernel_does_not_know_ends_a_push(many: Reader) -> None:
     many.kernel.unknown.update(range(50, FILES + 2))
     many(*range(2, 50))
@@ -281,6 +291,16 @@ def test_a_directory_is_listed_as_often_as_one_likes(tmp_path: Path) -> None:
     assert walker.reader.pusher.files == pushed
     walker(walker.folders[1])
     assert walker.kernel.cached.keys() == set(range(4, 84)) and walker.reader.pusher.unread == 0
+
+
+def test_what_is_no_directory_or_is_damaged_is_listed_by_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walker = Walker(tmp_path, [3, 3, 3])
+    walker(*walker.folders[:2])
+    assert not walker.reader.pusher.claims_listed(walker.archive.image.inode_count)
+    monkeypatch.setattr(walker.archive.image, "dirents", lambda node: range(1 << 60, 1 << 61))
+    assert not walker.reader.pusher.claims_listed(walker.folders[2])
 
 
 def test_who_only_lists_is_given_nothing(tmp_path: Path) -> None:

@@ -25,7 +25,10 @@ from rofuse_formats.source import Source
 
 HEAD = frame.BLOCK_HEADER + entropy.LITERALS_HEAD  # bytes read where a block begins
 SECTION = 128  # and of its sequences: more than it takes to describe the first two tables
-MOST_SEQUENCES = 1 << 20  # read of one run of blocks: about half a second
+MOST_WORK = 1 << 21  # sequences read of one run of blocks: about a second
+_WORK = (12, 12, 384, 80)
+"""What it takes besides to read those of a block, in sequences: of each table, by its mode. So blocks of a single one
+are not cheap."""
 
 
 class Run(NamedTuple):
@@ -54,7 +57,7 @@ class _Reader:
         self._source = source
         self._run = run
         self._tables = run.tables
-        self._left = MOST_SEQUENCES
+        self._left = MOST_WORK
         sender = abs(run.tables.offsets)
         self._is_bounded = False
         """Whether no offset is too large that is written with the table in force."""
@@ -98,7 +101,7 @@ class _Reader:
             self._note_bound(modes[1], section, at)
         if self._is_bounded:
             return False
-        self._left -= sequences
+        self._left -= sequences + sum(_WORK[mode] for mode in modes)
         if self._left < 0:
             return True
         block = Block(offset, sequences, before)
