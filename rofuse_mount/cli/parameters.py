@@ -51,7 +51,8 @@ def _password_of_file(
 ) -> bytes | None:
     if file is None:
         return None
-    return file.readline(_LONGEST_PASSWORD).rstrip(b"\r\n")
+    with file:
+        return file.readline(_LONGEST_PASSWORD).rstrip(b"\r\n")
 
 
 def _password_of_terminal(context: click.Context, parameter: click.Parameter, wanted: bool) -> bytes | None:
