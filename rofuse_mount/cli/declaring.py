@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import click
 
+from rofuse_mount.cli import outcome
+
 # Generic from click 8.4 on, whose types are the ones that are checked.
 if TYPE_CHECKING:
     ParamType: TypeAlias = click.ParamType[Any]
@@ -32,7 +34,7 @@ def option(*names: str, **attributes: Any) -> Callable[[_Function], _Function]:
 
 def _show_help(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
     if wanted and not context.resilient_parsing:
-        click.echo(context.get_help(), color=context.color)
+        outcome.put(context.get_help())
         context.exit()
 
 

@@ -9,6 +9,7 @@ Rules
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from typing import TYPE_CHECKING, Any
@@ -193,6 +194,8 @@ def standard_input(settings: Settings) -> FileSource:
         return FileSource(STANDARD_INPUT, os.dup(0), named=False)
     if os.isatty(0):
         raise errors.SourceError("is a terminal; give a file, or pipe an archive in")
+    if fcntl.fcntl(0, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
+        raise errors.SourceError("is closed; give a file, or pipe an archive in")
     file, size = SpoolFile(settings.spool_limit), 0
     asked = -_ASK_EVERY
     while data := os.read(0, _COPY):

@@ -83,8 +83,30 @@ def say(message: str) -> None:
         pass  # nobody listens; the exit status still tells
 
 
+def put(text: str) -> None:
+    """One line on standard output. Raises Failure; BrokenPipeError where nobody reads it."""
+    try:
+        print(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise cannot_write(error) from error
+
+
 class ReaderGoneError(Exception):
     """Who read our standard output has gone. No OSError, for click makes something of its own of that."""
+
+
+def open_standard_streams() -> None:
+    """Whichever is closed is opened, as one that cannot be used: else the next file to be opened gets its number, and
+    what is written there. To be called first of all; what is executed later does not inherit them."""
+    for fd, name, flags in (0, "stdin", os.O_WRONLY), (1, "stdout", os.O_RDONLY), (2, "stderr", os.O_WRONLY):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, flags | os.O_CLOEXEC)  # which gets the lowest number that is free: this one
+            if fd:
+                setattr(sys, name, open(fd, "w", closefd=False))  # noqa: SIM115 - as long as the process
 
 
 def run(command: Callable[[], object]) -> int:

@@ -30,14 +30,14 @@ def COMMAND(ctx: click.Context, /, as_json: bool) -> None:
     kept = cache.kept()
     if as_json:
         for file in kept:
-            click.echo(json.dumps(_as_json(file)))
+            outcome.put(json.dumps(_as_json(file)))
         return
     for file in kept:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(file.last_used / 1e9))
         what = outcome.show(file.source or os.path.basename(file.path))
-        click.echo(f"{file.kind:6}  {readable(file.size):>10}  {when}  {what}")
+        outcome.put(f"{file.kind:6}  {readable(file.size):>10}  {when}  {what}")
     total = sum(file.size for file in kept)
-    click.echo(f"{readable(total)} in {len(kept)} files in {outcome.show(cache.directory())}")
+    outcome.put(f"{readable(total)} in {len(kept)} files in {outcome.show(cache.directory())}")
 
 
 @COMMAND.command("clear", short_help="Remove what is kept of archives.")
@@ -62,7 +62,7 @@ def clear(sources: tuple[str, ...], spools: bool, quiet: bool) -> int:
             status = outcome.FAILED
     cache.sweep()
     if not quiet:
-        click.echo(f"{readable(freed)} freed in {outcome.show(cache.directory())}")
+        outcome.put(f"{readable(freed)} freed in {outcome.show(cache.directory())}")
     return status
 
 

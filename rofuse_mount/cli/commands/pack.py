@@ -78,7 +78,7 @@ def COMMAND(source: str, out: str, **options: Any) -> None:
     else:
         size = _pack_archive(source, out, how, options)
     if not options["quiet"]:
-        click.echo(f"{outcome.show(out)}: {readable(size)}")
+        outcome.put(f"{outcome.show(out)}: {readable(size)}")
 
 
 def _options(options: dict[str, Any]) -> Options:

@@ -21,9 +21,11 @@ def COMMAND(mountpoints: tuple[str, ...], as_json: bool) -> None:
     for number, mount in enumerate(mounts):
         status = mount.status()
         if as_json:
-            click.echo(json.dumps({key: status[key] for key in live.KEYS if key != "changed" or status[key]}))
+            outcome.put(
+                json.dumps({key: status[key] for key in live.KEYS if key != "changed" or status[key]})
+            )
         else:
-            click.echo(("\n" if number else "") + "\n".join(_lines(status)))
+            outcome.put(("\n" if number else "") + "\n".join(_lines(status)))
 
 
 def _lines(status: dict[str, Any]) -> list[str]:

@@ -1,0 +1,75 @@
+"""What people do at a shell in their first minutes, and what careless programs do for good: words in another order,
+names that are nearly right, standard streams that are closed, unmounting and looking at once."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.mount.command import COMMAND, Rofuse
+from tests.mount.looking import SAMPLE, bare
+
+__all__ = ["bare"]
+
+
+UNWRITTEN = "rofuse-mount: standard output cannot be written:"
+
+
+# -- standard streams --------------------------------------------------------------------------------------------------
+
+
+def closed(rofuse: Rofuse, streams: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Runs it with some standard streams closed, as ``<&-`` does."""
+    script = f'exec "$@" {streams}'
+    words = ["sh", "-c", script, "sh", *COMMAND, *map(str, arguments)]
+    return subprocess.run(
+        words,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=rofuse.environment,
+        cwd=rofuse.folder,
+    )
+
+
+CLOSED = [
+    " ".join(chosen)
+    for count in (1, 2, 3)
+    for chosen in itertools.combinations(("<&-", ">&-", "2>&-"), count)
+]
+
+
+@pytest.mark.parametrize("streams", CLOSED)
+def test_it_mounts_whatever_streams_are_closed(streams: str, bare: Rofuse, mountpoint: Path) -> None:
+    result = closed(bare, streams, SAMPLE, mountpoint)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert os.listdir(mountpoint) == ["orchard"]
+    result = closed(bare, streams, "umount", "--wait", mountpoint)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_messages_never_go_to_standard_output(bare: Rofuse) -> None:
+    result = closed(bare, "2>&-", "ls", "no.tar")
+    assert (result.returncode, result.stdout) == (11, "")
+    result = closed(bare, "2>&-")
+    assert (result.returncode, result.stdout) == (2, "")
+
+
+def test_of_standard_streams_that_cannot_be_used(bare: Rofuse) -> None:
+    for command in ("ls", "dump", "find", "info", "cat"):
+        result = closed(bare, ">&-", command, SAMPLE, *["orchard/lib/orchard.py"] * (command == "cat"))
+        assert (result.returncode, result.stderr) == (1, f"{UNWRITTEN} Bad file descriptor\n"), command
+    result = closed(bare, "<&-", "ls", "-")
+    assert (result.returncode, result.stdout) == (11, "")
+    assert result.stderr.startswith("rofuse-mount: -: ") and result.stderr.count("\n") == 1
+    bare.environment.pop("PYTHONUNBUFFERED", None)
+    for number, words in enumerate((["--help"], ["--version"], ["ls", "--help"], ["cache"]) * 2):
+        if number == 4:
+            bare.environment["PYTHONUNBUFFERED"] = "1"
+        result = closed(bare, ">/dev/full", *words)
+        assert (result.returncode, result.stderr) == (1, f"{UNWRITTEN} No space left on device\n"), words
