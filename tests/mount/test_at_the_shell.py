@@ -6,11 +6,12 @@ from __future__ import annotations
 import itertools
 import os
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
 
-from tests.mount.command import COMMAND, Rofuse
+from tests.mount.command import COMMAND, Rofuse, failed
 from tests.mount.looking import SAMPLE, bare
 
 __all__ = ["bare"]
@@ -73,3 +74,25 @@ def test_of_standard_streams_that_cannot_be_used(bare: Rofuse) -> None:
             bare.environment["PYTHONUNBUFFERED"] = "1"
         result = closed(bare, ">/dev/full", *words)
         assert (result.returncode, result.stderr) == (1, f"{UNWRITTEN} No space left on device\n"), words
+
+
+# -- unmounting --------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_left_when_umount_returns(bare: Rofuse, folder: Path) -> None:
+    place = folder / "made"
+    for _ in range(3):
+        assert bare(SAMPLE, place).returncode == 0
+        assert bare("umount", place).returncode == 0
+        assert not place.exists()
+
+
+def test_a_mount_of_an_archive_on_a_mount_and_then_that(bare: Rofuse, folder: Path) -> None:
+    with tarfile.open(folder / "outer.tar", "w") as tar:
+        tar.add(SAMPLE, "inner.tar.zst")
+    assert bare(folder / "outer.tar", folder / "outer").returncode == 0
+    assert bare(folder / "outer/inner.tar.zst", folder / "inner").returncode == 0
+    assert "is busy" in failed(bare("umount", folder / "outer"), 10)
+    result = bare("umount", folder / "inner", folder / "outer")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert sorted(os.listdir(folder)) == ["outer.tar"]

@@ -263,7 +263,7 @@ def as_user(rofuse: Rofuse, uid: int, *words: object) -> Result:
 import os, sys
 import rofuse_mount.cli.commands.run, rofuse_mount.cli.commands.mount, rofuse_mount.cli.commands.umount
 import rofuse_mount.cli.progress, rofuse_formats.indexing, rofuse_mount.figures, rofuse_mount.mounting.private
-import ctypes, difflib, json, logging, random, resource, shutil, signal, socket, syslog, tempfile, traceback, select
+import ctypes, difflib, json, locale, logging, random, resource, shutil, signal, socket, syslog, tempfile, traceback, select
 import rofuse_formats
 rofuse_formats.formats()
 open({str(ROOT / "testdata" / "sample.tar.zst")!r}, "rb").close()
