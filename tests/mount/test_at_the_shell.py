@@ -13,6 +13,7 @@ import pytest
 
 from tests.mount.command import COMMAND, Rofuse, failed
 from tests.mount.looking import SAMPLE, bare
+from tests.mount.test_zip import ENCRYPTED
 
 __all__ = ["bare"]
 
@@ -96,3 +97,18 @@ def test_a_mount_of_an_archive_on_a_mount_and_then_that(bare: Rofuse, folder: Pa
     result = bare("umount", folder / "inner", folder / "outer")
     assert (result.returncode, result.stderr) == (0, "")
     assert sorted(os.listdir(folder)) == ["outer.tar"]
+
+
+# -- passwords ---------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_terminal_no_password_is_asked_for(bare: Rofuse, folder: Path) -> None:
+    """``bare`` runs it in a session that has none, its standard input nothing."""
+    (folder / "it.zip").write_bytes(ENCRYPTED)
+    for words in (
+        ["--password", "it.zip", "new"],
+        ["-o", "password", "it.zip", "new"],
+        ["ls", "--password", "it.zip"],
+    ):
+        assert "--password-file" in failed(bare(*words), 14)
+    assert sorted(os.listdir(folder)) == ["it.zip"]
