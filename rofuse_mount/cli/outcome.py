@@ -16,12 +16,12 @@ import click
 from rofuse_formats import errors
 from rofuse_mount import showing
 
-FAILED, USAGE, MOUNTPOINT, NOT_PERMITTED, INTERRUPTED = 1, 2, 10, 15, 130
+FAILED, USAGE, MOUNTPOINT, SOURCE, NOT_PERMITTED, INTERRUPTED = 1, 2, 10, 11, 15, 130
 READER_GONE = 141
 """As a shell says it of a program that SIGPIPE ended."""
 
 _STATUSES: tuple[tuple[type[Exception], int], ...] = (
-    (errors.SourceError, 11),
+    (errors.SourceError, SOURCE),
     (errors.UnknownFormatError, 12),
     (errors.DamagedError, 13),
     (errors.PasswordError, 14),
@@ -58,6 +58,8 @@ def status_of(error: Exception) -> int:
 
 def about(source: str, error: Exception) -> Failure:
     """``error`` as a failure of what was done with the file ``source``."""
+    if isinstance(error, OSError) and error.filename and os.fsdecode(error.filename) == source:
+        return Failure(f"{show(source)}: {error.strerror}", status_of(error))
     return Failure(f"{show(source)}: {describe(error)}", status_of(error))
 
 
@@ -70,8 +72,8 @@ def describe(error: Exception) -> str:
 
 
 def show(text: str) -> str:
-    """A name as it can be printed: control characters, and what is no UTF-8, as escapes."""
-    return showing.show(os.fsencode(text))
+    """A name as it can be printed: control characters, and what is no UTF-8, as escapes; '' where it is empty."""
+    return showing.show(os.fsencode(text)) or "''"
 
 
 def say(message: str) -> None:

@@ -167,7 +167,11 @@ def way(*, direct: bool = False, auto_unmount: bool = False) -> str:
 
 
 def canonical(path: Path) -> bytes:
-    """The absolute path without symbolic links, as the mount table has it."""
+    """The absolute path without symbolic links, as the mount table has it. Raises MountpointError."""
+    if not os.fspath(
+        path
+    ):  # as comes of a variable that is not set; realpath takes it for the working directory
+        raise MountpointError("the mountpoint is an empty word; give a directory")
     return os.fsencode(os.path.realpath(path))
 
 

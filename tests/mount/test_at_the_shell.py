@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -112,3 +113,65 @@ def test_without_a_terminal_no_password_is_asked_for(bare: Rofuse, folder: Path)
     ):
         assert "--password-file" in failed(bare(*words), 14)
     assert sorted(os.listdir(folder)) == ["it.zip"]
+
+
+# -- words -------------------------------------------------------------------------------------------------------------
+
+MEANT = {
+    "unmount {folder}/it": (11, "'rofuse-mount umount'"),
+    "lss {sample}": (11, "'rofuse-mount ls'"),
+    "help": (2, "'rofuse-mount --help'"),
+    "version": (2, "'rofuse-mount --version'"),
+    "verfy": (2, "'rofuse-mount verify'"),
+    "-v ls {sample}": (11, "'rofuse-mount ls'"),
+    "{folder}/none {sample}": (11, "swapped"),
+    "none {sample}": (11, "swapped"),
+    "find {sample} -iname x": (2, "'-iname'"),
+    "extract {sample} {sample}": (1, "is not a directory"),
+    "--log-file {folder}/no/log {sample} {folder}/it": (1, "log: No such file or directory\n"),
+    "run --at {sample} {sample} -- true": (10, "the mountpoint is a file"),
+    "no.zip {folder}/it": (11, "no.zip: cannot be opened: No such file or directory\n"),
+}
+
+
+@pytest.mark.parametrize("arguments", MEANT)
+def test_what_was_meant(arguments: str, bare: Rofuse, folder: Path) -> None:
+    words = arguments.format(sample=SAMPLE, folder=folder).split()
+    status, said = MEANT[arguments]
+    assert said in failed(bare(*words), status)
+    assert os.listdir(folder) == []
+
+
+def test_a_mount_that_is_to_be_unmounted_by_another_word(bare: Rofuse, mountpoint: Path) -> None:
+    assert bare(SAMPLE, mountpoint).returncode == 0
+    assert "'rofuse-mount umount'" in failed(bare("unmount", mountpoint), 11)
+
+
+def test_a_file_may_have_any_name(bare: Rofuse, folder: Path) -> None:
+    for name in ("lss", "help"):
+        shutil.copy(SAMPLE, folder / name)
+        assert bare(name, folder / "it").returncode == 0
+        assert bare("umount", folder / "it").returncode == 0
+
+
+def test_an_empty_word_is_no_path(bare: Rofuse, folder: Path) -> None:
+    """Such as comes of a variable that is not set. It is not the working directory."""
+    assert "''" in failed(bare("", folder / "it"), 11)
+    for words in (
+        [SAMPLE, ""],
+        ["-o", "nonempty", SAMPLE, ""],
+        ["umount", ""],
+        ["run", "--at", "", SAMPLE, "true"],
+    ):
+        assert "empty" in failed(bare(*words), 10)
+    assert bare(SAMPLE, folder / "it").returncode == 0
+    result = subprocess.run(
+        [*COMMAND, "umount", ""],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=folder / "it",
+        env=bare.environment,
+    )
+    assert result.returncode == 10
+    assert (folder / "it/orchard").is_dir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import click
@@ -54,6 +55,8 @@ def COMMAND(
     Nothing is ever written outside of DEST, and nothing in it is overwritten unless --overwrite says so. PATH may be a
     pattern ('*/src').
     """
+    if os.path.lexists(dest) and not os.path.isdir(dest):
+        raise outcome.Failure(f"{outcome.show(dest)}: is not a directory; give another one")
     opened = open_to_read(source, options)
     opened.tell(source, options)
     members = Members(opened.archive, source)

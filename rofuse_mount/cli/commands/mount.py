@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
+from rofuse_formats import Archive
 from rofuse_formats.source import JoinedSource
 from rofuse_mount import archive_server, background, mounting, runtime, supervised
 from rofuse_mount.archive_fs import ArchiveFilesystem
@@ -43,7 +44,7 @@ class _MountCommand(Command):
         except click.MissingParameter as error:
             if error.param is None or error.param.name != "mountpoint":
                 raise
-            hint = (
+            hint = hints.of_word(ctx.params.get("source") or "", ctx) or (
                 "where is it to be mounted? Give a MOUNTPOINT behind the archive, or look into it with 'ls'"
             )
             raise click.UsageError(hint, ctx) from error
@@ -96,8 +97,11 @@ class Request:
         """What can be told before an archive is read, perhaps for minutes."""
         if "rw" in self.fuse and not self.options["quiet"]:
             outcome.say(f"{outcome.show(self.source)}: is mounted read-only, as everything is")
+        context = click.get_current_context(silent=True)
+        if meant := hints.of_source(self.source, self.mountpoint, context):
+            raise outcome.Failure(meant, outcome.SOURCE)
         if swapped := hints.of_order(self.source, self.mountpoint):
-            raise click.UsageError(swapped, click.get_current_context(silent=True))
+            raise click.UsageError(swapped, context)
         path = mounting.canonical(self.mountpoint)
         dead = mounting.clear_dead(path)
         if dead:
@@ -121,11 +125,7 @@ class Request:
         opened = open_to_read(self.source, self.options, serves=True)
         opened.tell(self.source, self.options)
         spec = self.spec(opened)
-        try:
-            filesystem = spec.filesystem(opened.archive)
-        except NotADirectoryError as error:
-            status = outcome.MOUNTPOINT if self.on_file else outcome.FAILED
-            raise outcome.Failure(f"{outcome.show(self.source)}: {error}", status) from error
+        filesystem = self.filesystem(spec, opened.archive)
         process = None if self.foreground else background.start()
         if isinstance(process, background.Parent):
             status, message = process.wait()
@@ -139,6 +139,13 @@ class Request:
                 raise
             process.fail(outcome.status_of(error), outcome.describe(error))
             os._exit(outcome.status_of(error))
+
+    def filesystem(self, spec: archive_server.Spec, archive: Archive) -> ArchiveFilesystem:
+        try:
+            return spec.filesystem(archive)
+        except NotADirectoryError as error:
+            status = outcome.MOUNTPOINT if self.on_file else outcome.FAILED
+            raise outcome.Failure(f"{outcome.show(self.source)}: {error}", status) from error
 
     def _supervise(
         self, spec: archive_server.Spec, filesystem: ArchiveFilesystem, process: background.Child | None

@@ -80,7 +80,7 @@ def COMMAND(
         request.on_file = stat.S_ISREG(kind)
         request.log_fd = os.dup(2)
         spec = request.spec(opened)
-        filesystem = _filesystem(spec, opened.archive, source)
+        filesystem = request.filesystem(spec, opened.archive)
         private.enter()
         process = background.start()
     except BaseException:
@@ -104,13 +104,6 @@ def _temporary() -> bytes:
     from tempfile import mkdtemp
 
     return mounting.canonical(mkdtemp(prefix="rofuse-run-"))
-
-
-def _filesystem(spec: archive_server.Spec, archive: Any, source: str) -> ArchiveFilesystem:
-    try:
-        return spec.filesystem(archive)
-    except NotADirectoryError as error:
-        raise outcome.Failure(f"{outcome.show(source)}: {error}") from error
 
 
 # --- those that serve ---------------------------------------------------------------------------
