@@ -257,9 +257,10 @@ def _with_new_index(
         points = points_place(source) if not options["no_index"] else None
         notes = [f"indexed in {seconds:.1f} s ({why})", *_slower(index)]
         place = None
-        if not options["no_index"] and (not is_a_blink if keep is None else keep):
+        if not options["no_index"] and keep is not False:
             place = cache.place(os.fsdecode(source.path), options["index_here"])
-            place = _kept(source, fd, index, spool, place, notes, insist=bool(keep))
+            wanted = keep or not is_a_blink or os.path.lexists(place)  # one that is stale is replaced
+            place = _kept(source, fd, index, spool, place, notes, insist=bool(keep)) if wanted else None
         return _opened(source, fd, index, place, settings, notes, later, spool, points)
     finally:
         os.close(fd)
