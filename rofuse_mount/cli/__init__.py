@@ -57,6 +57,8 @@ class _Commands(Group):
             return super().invoke(ctx)
         except BrokenPipeError as error:
             raise outcome.ReaderGoneError from error
+        except KeyboardInterrupt as error:
+            raise outcome.InterruptedByUserError from error
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] in _ALIASES:

@@ -111,6 +111,10 @@ def open_standard_streams() -> None:
                 setattr(sys, name, open(fd, "w", closefd=False))  # noqa: SIM115 - as long as the process
 
 
+class InterruptedByUserError(Exception):
+    """SIGINT. Of KeyboardInterrupt click makes an empty line on whatever standard error is."""
+
+
 def run(command: Callable[[], object]) -> int:
     """Runs a command; says what went wrong, and returns the exit status."""
     status = _run(command)
@@ -167,7 +171,9 @@ def _run(command: Callable[[], object]) -> int:
     except click.ClickException as error:
         say(error.format_message())
         return FAILED
-    except (KeyboardInterrupt, click.Abort):
+    except (InterruptedByUserError, KeyboardInterrupt, click.Abort) as error:
+        if not isinstance(error, click.Abort) and sys.stderr.isatty():
+            print(file=sys.stderr)  # it shows ^C, and where it was
         say("interrupted")
         return INTERRUPTED
     except (ReaderGoneError, BrokenPipeError):

@@ -5,15 +5,19 @@ from __future__ import annotations
 
 import itertools
 import os
+import select
 import shutil
+import signal
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from tests.mount.command import COMMAND, Rofuse, failed
+from tests.mount.command import COMMAND, Rofuse, becomes, failed
 from tests.mount.looking import SAMPLE, bare
+from tests.mount.test_supervised import is_gone
 from tests.mount.test_zip import ENCRYPTED
 
 __all__ = ["bare"]
@@ -175,3 +179,51 @@ def test_an_empty_word_is_no_path(bare: Rofuse, folder: Path) -> None:
     )
     assert result.returncode == 10
     assert (folder / "it/orchard").is_dir()
+
+
+# -- Ctrl-C ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_interrupted_says_so_in_a_line(bare: Rofuse, folder: Path) -> None:
+    """While it waits for an archive that comes through a pipe."""
+    read_end, write_end = os.pipe()
+    words = [*COMMAND, "-", "it"]
+    with subprocess.Popen(
+        words, stdin=read_end, stderr=subprocess.PIPE, text=True, cwd=folder, env=bare.environment
+    ) as process:
+        os.write(write_end, b"beginning")
+        assert becomes(lambda: not select.select([read_end], [], [], 0)[0])  # it has taken that
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert process.stderr is not None and process.stderr.read() == "rofuse-mount: interrupted\n"
+    os.close(read_end)
+    os.close(write_end)
+    assert os.listdir(folder) == []
+
+
+SLOW = """
+import time
+import rofuse_formats.indexing
+from rofuse_mount.cli import main
+
+rofuse_formats.indexing.write_index = lambda *arguments: time.sleep(120)
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("words", [["index"], ["ls"], []])
+def test_nobody_goes_on_indexing_for_one_who_was_killed(
+    words: list[str], number: signal.Signals, bare: Rofuse, folder: Path
+) -> None:
+    with tarfile.open(folder / "a.tar.bz2", "w:bz2") as tar:
+        tar.add(SAMPLE, "member")
+    places = ["it"] if not words else []
+    command = [sys.executable, "-c", SLOW, *words, "a.tar.bz2", *places]
+    with subprocess.Popen(command, cwd=folder, env=bare.environment) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        assert becomes(lambda: bool(children.read_text().split()))
+        (child,) = map(int, children.read_text().split())
+        process.send_signal(number)
+        assert process.wait(60) == -number
+    assert becomes(lambda: is_gone(child))

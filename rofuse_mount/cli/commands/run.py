@@ -30,6 +30,7 @@ from rofuse_mount.cli.opening import open_to_read
 from rofuse_mount.cli.parameters import directory_options, source_options
 from rofuse_mount.mounting import private
 from rofuse_mount.mounting.ending import Ending
+from rofuse_mount.outliving import die_with_parent
 from rofuse_mount.supervisor import Board, Seat, StartError, Supervisor, forking
 
 _PASSED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -157,7 +158,7 @@ def _run(words: list[str], folder: bytes, *, inside: bool) -> int:
         return _mind(first)
     status = outcome.FAILED
     try:
-        private.die_with_parent()
+        die_with_parent()
         private.mount_proc()
         command = os.fork()
         if not command:
