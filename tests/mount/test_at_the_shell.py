@@ -181,6 +181,35 @@ def test_an_empty_word_is_no_path(bare: Rofuse, folder: Path) -> None:
     assert (folder / "it/orchard").is_dir()
 
 
+def test_a_working_directory_that_is_gone(bare: Rofuse, folder: Path) -> None:
+    (folder / "gone").mkdir()
+    script = 'cd gone && rmdir ../gone && exec "$@"'
+    for words, status, said in (
+        (["a.tar", folder / "it"], 11, "a.tar: cannot be opened: No such file"),
+        ([SAMPLE, "it"], 10, "it cannot be found: No such file"),
+        (["umount", "it"], 10, " cannot be found: No such file"),
+        (["ls", "a.tar"], 11, "a.tar: "),
+    ):
+        (folder / "gone").mkdir(exist_ok=True)
+        result = subprocess.run(
+            ["sh", "-c", script, "sh", *COMMAND, *map(str, words)],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            env=bare.environment,
+        )
+        assert said in failed(result, status)
+
+
+def test_a_mountpoint_that_cannot_be_made_is_told_before_the_archive_is_read(
+    bare: Rofuse, folder: Path, mountpoint: Path
+) -> None:
+    (folder / "text").write_text("no archive\n" * 100)
+    assert bare(SAMPLE, mountpoint).returncode == 0
+    assert "cannot be made" in failed(bare("text", mountpoint / "new"), 10)
+
+
 # -- Ctrl-C ------------------------------------------------------------------------------------------------------------
 
 

@@ -91,7 +91,12 @@ class Request:
         self.log_fd: int | None = None
         self.on_file = False  # the mountpoint is a file
         # What the mount table shows as the source. Found out now: the mount may come to lie over it.
-        self.name = source if source == STANDARD_INPUT else os.path.realpath(source)
+        try:
+            self.name = source if source == STANDARD_INPUT else os.path.realpath(source)
+        except OSError as error:  # the working directory is gone
+            raise outcome.Failure(
+                f"{outcome.show(source)}: cannot be opened: {error.strerror}", outcome.SOURCE
+            ) from error
 
     def check(self) -> None:
         """What can be told before an archive is read, perhaps for minutes."""
@@ -112,6 +117,8 @@ class Request:
         if os.path.lexists(path) or not os.path.isdir(os.path.dirname(path)):
             kind = mounting.check_mountpoint(path, nonempty="nonempty" in self.fuse)
             self.on_file = stat.S_ISREG(kind)
+        elif self.source == STANDARD_INPUT or os.access(self.source, os.R_OK, effective_ids=True):
+            mounting.check_that_it_can_be_made(path)  # else the source is what there is to complain of
         check_that_we_stay(path)
         mounting.way(auto_unmount="auto_unmount" in self.fuse)
         if self.options["log_file"]:
