@@ -4,6 +4,7 @@ names that are nearly right, standard streams that are closed, unmounting and lo
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import select
 import shutil
@@ -208,6 +209,20 @@ def test_a_mountpoint_that_cannot_be_made_is_told_before_the_archive_is_read(
     (folder / "text").write_text("no archive\n" * 100)
     assert bare(SAMPLE, mountpoint).returncode == 0
     assert "cannot be made" in failed(bare("text", mountpoint / "new"), 10)
+
+
+def test_of_what_is_not_mounted_nobody_says_that_it_is(bare: Rofuse, folder: Path, mountpoint: Path) -> None:
+    """As mount(8) asks for it where nobody said ro."""
+    assert "no.tar" in failed(bare("no.tar", mountpoint, "-o", "rw"), 11)
+    assert "read-only" in bare(SAMPLE, mountpoint, "-o", "rw").stderr
+
+
+def test_the_index_of_a_relative_path(bare: Rofuse, folder: Path) -> None:
+    """Programs that read it may be elsewhere."""
+    shutil.copy(SAMPLE, folder / "a.tar.zst")
+    assert bare("index", "--index-here", "a.tar.zst").returncode == 0
+    facts = json.loads(bare("info", "--json", "a.tar.zst").stdout)
+    assert (facts["source"], facts["index"]["path"]) == (f"{folder}/a.tar.zst", f"{folder}/a.tar.zst.rofuse")
 
 
 # -- Ctrl-C ------------------------------------------------------------------------------------------------------------

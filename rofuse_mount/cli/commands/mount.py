@@ -100,8 +100,6 @@ class Request:
 
     def check(self) -> None:
         """What can be told before an archive is read, perhaps for minutes."""
-        if "rw" in self.fuse and not self.options["quiet"]:
-            outcome.say(f"{outcome.show(self.source)}: is mounted read-only, as everything is")
         context = click.get_current_context(silent=True)
         if meant := hints.of_source(self.source, self.mountpoint, context):
             raise outcome.Failure(meant, outcome.SOURCE)
@@ -130,6 +128,8 @@ class Request:
     def carry_out(self) -> None:
         self.options["mountpoint"] = mounting.canonical(self.mountpoint)  # which a directory may hold
         opened = open_to_read(self.source, self.options, serves=True)
+        if "rw" in self.fuse and not self.options["quiet"]:
+            outcome.say(f"{outcome.show(self.source)}: is mounted read-only, as everything is")
         opened.tell(self.source, self.options)
         spec = self.spec(opened)
         filesystem = self.filesystem(spec, opened.archive)
