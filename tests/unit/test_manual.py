@@ -81,7 +81,7 @@ def test_no_macro_is_taken_for_text(manual: Path) -> None:
     """By groff, which most have as man: of a line of many words it forgets the last."""
     if shutil.which("groff") is None:
         pytest.skip("needs groff")
-    words = ["groff", "-mdoc", "-Tascii", "-P-cbou", manual]
+    words = ["groff", "-mdoc", "-Tascii", "-P-cbou", str(manual)]
     text = subprocess.run(words, check=True, capture_output=True, text=True, timeout=30).stdout
     assert re.findall(r".*(?<!\S)(?:Ns|Pa|Fl|Ar|Cm|Xr|Op|Pq|Ql|~\))(?!\S).*", text) == []
 
