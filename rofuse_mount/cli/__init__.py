@@ -46,6 +46,10 @@ class _Commands(Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         found = super().shell_complete(ctx, incomplete)
+        if found and incomplete and incomplete[0] != "-":
+            from rofuse_mount.cli.completion import files_beginning
+
+            return found + files_beginning(incomplete)  # the source of a mount may begin like a command
         if found:
             return found
         from click.shell_completion import CompletionItem

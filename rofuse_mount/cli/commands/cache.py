@@ -10,7 +10,7 @@ import click
 
 from rofuse_formats import cache
 from rofuse_mount.cli import outcome
-from rofuse_mount.cli.declaring import Group, option
+from rofuse_mount.cli.declaring import Group, completes, option
 from rofuse_mount.cli.sizes import readable
 
 
@@ -41,7 +41,7 @@ def COMMAND(ctx: click.Context, /, as_json: bool) -> None:
 
 
 @COMMAND.command("clear", short_help="Remove what is kept of archives.")
-@click.argument("sources", nargs=-1, metavar="[SOURCE]...")
+@click.argument("sources", nargs=-1, metavar="[SOURCE]...", shell_complete=completes("sources"))
 @option("--spools", is_flag=True, help="Only spools.")
 @option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 def clear(sources: tuple[str, ...], spools: bool, quiet: bool) -> int:

@@ -10,7 +10,7 @@ import click
 
 from rofuse_formats import Extracted, ExtractOptions
 from rofuse_mount.cli import outcome
-from rofuse_mount.cli.declaring import Command, option
+from rofuse_mount.cli.declaring import Command, completes, option
 from rofuse_mount.cli.members import Members, paths_argument, source_argument
 from rofuse_mount.cli.opening import open_to_read
 from rofuse_mount.cli.parameters import source_options
@@ -21,7 +21,7 @@ from rofuse_mount.cli.sizes import readable
 
 @click.command("extract", cls=Command, short_help="Copy what is in an archive to a directory.")
 @source_argument
-@click.argument("dest", metavar="DEST")
+@click.argument("dest", metavar="DEST", shell_complete=completes("directories"))
 @paths_argument()
 @option("--overwrite", is_flag=True, help="Replace what is there already.")
 @option(

@@ -18,7 +18,7 @@ from rofuse_mount.archive_fs import ArchiveFilesystem
 from rofuse_mount.attaching import attach
 from rofuse_mount.backings import SharedSlots
 from rofuse_mount.cli import fuse_options, hints, outcome
-from rofuse_mount.cli.declaring import Command, option
+from rofuse_mount.cli.declaring import Command, completes, option
 from rofuse_mount.cli.opening import STANDARD_INPUT, Opened, open_to_read
 from rofuse_mount.cli.parameters import directory_options, source_options
 from rofuse_mount.cli.parameters import settings as source_settings
@@ -51,8 +51,8 @@ class _MountCommand(Command):
 
 
 @click.command("mount", cls=_MountCommand, short_help="Mount an archive (the word 'mount' can be left out).")
-@click.argument("source", metavar="SOURCE")
-@click.argument("mountpoint", metavar="MOUNTPOINT")
+@click.argument("source", metavar="SOURCE", shell_complete=completes("sources"))
+@click.argument("mountpoint", metavar="MOUNTPOINT", shell_complete=completes("directories"))
 @option(
     "-o", "texts", multiple=True, metavar="OPT,...", help="Mount options, as in fstab; see rofuse-mount(1)."
 )
@@ -63,7 +63,10 @@ class _MountCommand(Command):
 @option("--threads", type=click.IntRange(1, 64), metavar="N", help="Serving threads [4].")
 @option("--workers", type=click.IntRange(1, 64), metavar="N", help="Serving processes [1].")
 @option(
-    "--log-file", metavar="FILE", help="Append the log to FILE; else it goes to syslog, or with -f to stderr."
+    "--log-file",
+    metavar="FILE",
+    shell_complete=completes("sources"),
+    help="Append the log to FILE; else it goes to syslog, or with -f to stderr.",
 )
 @directory_options
 @source_options

@@ -25,7 +25,7 @@ from rofuse_mount.archive_fs import ArchiveFilesystem
 from rofuse_mount.attaching import attach
 from rofuse_mount.cli import fuse_options, outcome
 from rofuse_mount.cli.commands.mount import Request, check_that_we_stay
-from rofuse_mount.cli.declaring import Command, option
+from rofuse_mount.cli.declaring import Command, completes, option
 from rofuse_mount.cli.opening import open_to_read
 from rofuse_mount.cli.parameters import directory_options, source_options
 from rofuse_mount.mounting import private
@@ -44,14 +44,26 @@ _NO_SERVING = {"debug_json": False, "debug": False, "foreground": False, "log_fi
     short_help="Run a command with an archive mounted for it alone; needs no root.",
     context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
 )
-@option("--at", metavar="DIR", help="Mount on DIR, and leave the working directory as it is.")
+@option(
+    "--at",
+    metavar="DIR",
+    shell_complete=completes("directories"),
+    help="Mount on DIR, and leave the working directory as it is.",
+)
 @option("-o", "texts", multiple=True, metavar="OPT,...", help="Mount options; see rofuse-mount(1).")
 @option("-s", "--single-thread", is_flag=True, help="Serve with one thread.")
 @option("--threads", type=click.IntRange(1, 64), metavar="N", help="Serving threads [4].")
 @directory_options
 @source_options
-@click.argument("source", metavar="SOURCE")
-@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] CMD...")
+@click.argument("source", metavar="SOURCE", shell_complete=completes("sources"))
+@click.argument(
+    "words",
+    nargs=-1,
+    required=True,
+    type=click.UNPROCESSED,
+    metavar="[--] CMD...",
+    shell_complete=completes("sources"),
+)
 @click.pass_context
 def COMMAND(
     ctx: click.Context, /, source: str, words: tuple[str, ...], at: str | None, **options: Any

@@ -8,7 +8,7 @@ import click
 
 from rofuse_mount import mounting, runtime
 from rofuse_mount.cli import outcome
-from rofuse_mount.cli.declaring import Command, option
+from rofuse_mount.cli.declaring import Command, completes, option
 
 _MOMENT = 1.0
 """Seconds that it waits at most for all of a mount to go: the directory that was made for it, and what its server has
@@ -16,7 +16,9 @@ open, such as an archive on another mount that is taken off next."""
 
 
 @click.command("umount", cls=Command, short_help="Take mounts off (also: -u, umount(8), fusermount3 -u).")
-@click.argument("mountpoints", nargs=-1, required=True, metavar="MOUNTPOINT...")
+@click.argument(
+    "mountpoints", nargs=-1, required=True, metavar="MOUNTPOINT...", shell_complete=completes("mountpoints")
+)
 @option("--wait", is_flag=True, help="Return only when the server has ended.")
 @option("-l", "--lazy", is_flag=True, help="Detach a busy mount; it ends when its last user is gone.")
 @option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
