@@ -22,12 +22,15 @@ import fcntl
 import json
 import os
 import stat
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from socket import socket as Connection
+
+_GLANCE = 0.005  # seconds between two looks at a lock
 
 
 def directory(uid: int | None = None) -> str:
@@ -217,12 +220,25 @@ class Farewell:
     def __init__(self, minor: int, uid: int | None = None) -> None:
         self._fd = _open(minor, uid)
 
-    def wait(self) -> None:
-        """Returns when the server has ended."""
+    def wait(self, seconds: float | None = None) -> None:
+        """Returns when the server has ended, or after so many seconds."""
         if self._fd is not None:
-            fcntl.flock(self._fd, fcntl.LOCK_SH)
+            if seconds is None:
+                fcntl.flock(self._fd, fcntl.LOCK_SH)
+            else:
+                self._look(time.monotonic() + seconds)
             os.close(self._fd)
             self._fd = None
+
+    def _look(self, end: float) -> None:
+        while self._fd is not None:
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    return
+                time.sleep(_GLANCE)
 
 
 def _open(minor: int, uid: int | None) -> int | None:

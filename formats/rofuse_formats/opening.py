@@ -106,8 +106,8 @@ def open(
 ) -> Archive:
     """Opens an archive; indexes it first where no fresh index is kept.
 
-    ``keep``: use and write index files (never for what is indexed in a blink, nor for a directory). ``here``: keep it
-    beside the archive.
+    ``keep``: use and write index files (never for what is indexed in a blink, unless a stale one is there, nor for a
+    directory). ``here``: keep it beside the archive.
     Raises SourceError, UnknownFormatError, DamagedError, UnsupportedError, LimitError, OSError.
     """
     settings = settings or Settings()
@@ -162,9 +162,10 @@ def _index_now(
         index = Index(fd)
         spool = open_spool(index, file.fd)
         kept = None
-        if keep and not effort.is_a_blink:
+        if keep:
             place = cache.place(os.fsdecode(source.path), here)
-            kept = None if keep_index(source, fd, index, spool, place) else place
+            wanted = not effort.is_a_blink or os.path.lexists(place)  # one that is stale is replaced
+            kept = place if wanted and not keep_index(source, fd, index, spool, place) else None
         return Archive(source, index, settings, kept, spool, points_place(source) if keep else None)
     finally:
         os.close(fd)

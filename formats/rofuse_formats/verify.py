@@ -23,12 +23,16 @@ from typing import NamedTuple
 from rofuse_formats.archive import Archive
 from rofuse_formats.archives import formats
 from rofuse_formats.copying import Copier, joined
-from rofuse_formats.errors import FormatError
+from rofuse_formats.errors import FormatError, PasswordError
 from rofuse_formats.limits import MIB
 from rofuse_formats.seals import Digest, Sealed, SealedFormat, Seals
 
 STEP = 1 << 20
 _LARGEST_LIST = 64 * MIB
+
+_Verdict = tuple[str, int | None, bool]
+"""What is wrong with a file (nothing: ""), where, and whether it lacks only its password."""
+_GOOD: _Verdict = ("", None, False)
 
 Tell = Callable[[int, int], None]
 """Told how many bytes of how many are done."""
@@ -44,6 +48,8 @@ class Finding(NamedTuple):
     """Nothing where all is well."""
     offset: int | None
     """Where in the file the first bad byte is."""
+    is_locked: bool = False
+    """It may be good: it could not be read without its password."""
 
 
 def verify(
@@ -61,7 +67,7 @@ def verify(
         yield from (
             finding for sealed in seals.stretches if (finding := _stretch(archive, sealed)) is not None
         )
-    known: dict[tuple[int, Digest | None], tuple[str, int | None]] = {}
+    known: dict[tuple[int, Digest | None], _Verdict] = {}
     for path, node in archive.image.walk():
         if not any(is_below(path, folder) for folder in among):
             continue
@@ -145,8 +151,8 @@ def is_below(path: bytes, folder: bytes) -> bool:
 
 def _file(
     archive: Archive, node: int, done: int, total: int, progress: Tell, digest: Digest | None, by: str
-) -> tuple[str, int | None]:
-    """What is wrong with a file and where, or ``("", None)``. ``digest``: it must have, says ``by``."""
+) -> _Verdict:
+    """``digest``: the file must have it, says ``by``."""
     if archive.compression and not archive.image.has_members and not archive.parts:
         return _known_damage(archive, node)
     size, offset = archive.image.size[node - 1], 0
@@ -161,20 +167,24 @@ def _file(
             progress(done + offset, total)
         archive.check(node)
     except (FormatError, OSError) as error:
-        return str(error), offset
+        return str(error), offset, isinstance(error, PasswordError)
     finally:
         copier.close()
     if digest is not None and running is not None and running.digest() != digest.value:
-        return f"it does not have the {_name(digest)} that {by} says", None
-    return "", None
+        return f"it does not have the {_name(digest)} that {by} says", None, False
+    return _GOOD
 
 
-def _known_damage(archive: Archive, node: int) -> tuple[str, int | None]:
+def _known_damage(archive: Archive, node: int) -> _Verdict:
     end, suspect = archive.stream.size, archive.suspect[-1]
     for extent in archive.image.each_extent(node):
         nearest = bisect_right(suspect, extent.offset, key=itemgetter(1))
         if nearest < len(suspect) and (start := suspect[nearest][0]) < extent.offset + extent.length:
-            return "its data failed its check", extent.logical + max(0, start - extent.offset)
+            return "its data failed its check", extent.logical + max(0, start - extent.offset), False
         if extent.offset + extent.length > end:
-            return "the archive ends before its data does", extent.logical + max(0, end - extent.offset)
-    return "", None
+            return (
+                "the archive ends before its data does",
+                extent.logical + max(0, end - extent.offset),
+                False,
+            )
+    return _GOOD

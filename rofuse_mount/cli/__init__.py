@@ -21,7 +21,7 @@ import click
 
 from rofuse_mount import __version__
 from rofuse_mount.cli import outcome
-from rofuse_mount.cli.declaring import Group, Option
+from rofuse_mount.cli.declaring import Group, option
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -46,6 +46,10 @@ class _Commands(Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         found = super().shell_complete(ctx, incomplete)
+        if found and incomplete and incomplete[0] != "-":
+            from rofuse_mount.cli.completion import files_beginning
+
+            return found + files_beginning(incomplete)  # the source of a mount may begin like a command
         if found:
             return found
         from click.shell_completion import CompletionItem
@@ -57,6 +61,8 @@ class _Commands(Group):
             return super().invoke(ctx)
         except BrokenPipeError as error:
             raise outcome.ReaderGoneError from error
+        except KeyboardInterrupt as error:
+            raise outcome.InterruptedByUserError from error
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] in _ALIASES:
@@ -66,6 +72,12 @@ class _Commands(Group):
         return super().parse_args(ctx, args)
 
 
+def _show_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        outcome.put(f"rofuse-mount {__version__}")
+        context.exit()
+
+
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -73,13 +85,13 @@ class _Commands(Group):
     subcommand_metavar="SOURCE MOUNTPOINT | COMMAND ...",
     no_args_is_help=True,
 )
-@click.version_option(
-    __version__,
+@option(
     "-V",
     "--version",
-    cls=Option,
-    prog_name="rofuse-mount",
-    message="%(prog)s %(version)s",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
     help="Show the version and exit.",
 )
 def _root() -> None:
@@ -96,4 +108,5 @@ def _root() -> None:
 
 def main(args: list[str] | None = None) -> NoReturn:
     """Runs the command and exits with its status."""
+    outcome.open_standard_streams()
     outcome.leave(outcome.run(lambda: _root.main(args, prog_name="rofuse-mount", standalone_mode=False)))

@@ -1,6 +1,7 @@
-"""What the shell offers behind ``ls SOURCE``: the members of the archive.
+"""What the shell offers: behind ``ls SOURCE`` the members of the archive, elsewhere files, directories, live mounts.
 
 Rules
+- Wherever a file may stand it is said that files are wanted: the shell offers nothing by itself.
 - Who presses a key does not wait for an archive to be indexed: only where an index is kept, or the archive is small,
   is there an answer. Nothing is written, asked for or said.
 - Names that a line of the shell's cannot hold are not offered.
@@ -25,6 +26,36 @@ _MOST = 2000
 def sources(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Files on disk, by the shell's own means."""
     return [CompletionItem(incomplete, type="file")]
+
+
+def directories(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Directories on disk, by the shell's own means."""
+    return [CompletionItem(incomplete, type="dir")]
+
+
+def mountpoints(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Those of one's live mounts that begin like this; else directories."""
+    from rofuse_mount import runtime
+
+    places = (facts.get("mountpoint") for _minor, facts in runtime.live())
+    found = [place for place in places if isinstance(place, str) and place.startswith(incomplete)]
+    plain = [CompletionItem(place) for place in sorted(found) if is_a_word(place)]
+    return plain or directories(ctx, parameter, incomplete)
+
+
+def is_a_word(text: str) -> bool:
+    """Whether it can stand in a line of the shell's as it is."""
+    return text.isprintable() and not any(letter.isspace() for letter in text)
+
+
+def files_beginning(incomplete: str) -> list[CompletionItem]:
+    """What lies in the working directory: where the shell's own means would leave other words out."""
+    try:
+        entries = sorted(os.scandir(), key=lambda entry: entry.name)
+    except OSError:
+        return []
+    begin = [entry for entry in entries if entry.name.startswith(incomplete) and is_a_word(entry.name)]
+    return [CompletionItem(entry.name + "/" * entry.is_dir()) for entry in begin[:_MOST]]
 
 
 def members(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -4,17 +4,36 @@ taken as they are, in one line, and not unindented."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import click
 
+from rofuse_mount.cli import outcome
+
 # Generic from click 8.4 on, whose types are the ones that are checked.
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     ParamType: TypeAlias = click.ParamType[Any]
 else:
     ParamType = click.ParamType
 
+Completing: TypeAlias = Callable[[click.Context, click.Parameter, str], "list[CompletionItem]"]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def completes(
+    kind: Literal["sources", "directories", "mountpoints", "members"],
+) -> Completing:
+    """What a shell is offered in the place of an argument or option; to be given as ``shell_complete``."""
+
+    def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from rofuse_mount.cli import completion  # where a shell asks
+
+        asked: Completing = getattr(completion, kind)
+        return asked(ctx, parameter, incomplete)
+
+    return complete
 
 
 class Option(click.Option):
@@ -32,7 +51,7 @@ def option(*names: str, **attributes: Any) -> Callable[[_Function], _Function]:
 
 def _show_help(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
     if wanted and not context.resilient_parsing:
-        click.echo(context.get_help(), color=context.color)
+        outcome.put(context.get_help())
         context.exit()
 
 

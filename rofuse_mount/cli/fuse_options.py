@@ -87,20 +87,17 @@ def parse(texts: Iterable[str], command: click.Command) -> tuple[dict[str, Any],
         for name in param.opts
     }
     fuse: dict[str, Any] = {}
-    parameters: dict[str, Any] = {}
+    texts_of: dict[str, list[str | None]] = {}
     for word in (word for text in texts for word in _CUT.findall(text)):
         name, equals, value = re.sub(r"\\(.)", r"\1", word).partition("=")
         plain = _plain(name)
         if plain in _VALUES:
             fuse[plain] = _value(name, _VALUES[plain], value if equals else None)
         elif plain in own and len(plain) > 1:
-            option = own[plain]
-            found = _own_value(name, option, value if equals else None)
-            before = parameters.get(option.name or plain, ())
-            parameters[option.name or plain] = (*before, found) if option.multiple else found
+            texts_of.setdefault(plain, []).append(_own_text(name, own[plain], value if equals else None))
         elif name not in _SO_ANYWAY and not word.startswith(_PRIVATE):
             raise click.UsageError(f"unknown option '-o {name}'{hints.of_mount_option(name)}")
-    return fuse, parameters
+    return fuse, {own[name].name or name: _own_value(own[name], said) for name, said in texts_of.items()}
 
 
 def _plain(name: str) -> str:
@@ -120,11 +117,23 @@ def _value(name: str, read: Callable[[str], Any] | None, text: str | None) -> An
         raise click.UsageError(f"'{text}' cannot be the value of '-o {name}': {error}") from error
 
 
-def _own_value(name: str, option: click.Option, text: str | None) -> Any:
-    if option.is_flag:
-        if text is not None:
-            raise click.UsageError(f"option '-o {name}' takes no value")
-        return True
-    if not text:
+def _own_text(name: str, option: click.Option, text: str | None) -> str | None:
+    """What a command's own option is to be given; None for one that takes nothing."""
+    if option.is_flag and text is not None:
+        raise click.UsageError(f"option '-o {name}' takes no value")
+    if not option.is_flag and not text:
         raise click.UsageError(f"option '-o {name}' needs a value")
-    return option.type.convert(text, option, None)
+    return text
+
+
+def _own_value(option: click.Option, texts: list[str | None]) -> Any:
+    """What the option makes of what it is given, as if that stood behind its own name: of the last, or of all where it
+    may be given several times. It may open a file, or ask."""
+    context = click.get_current_context(silent=True) or click.Context(click.Command(None))
+    try:
+        values = [True if text is None else option.type.convert(text, option, context) for text in texts]
+        value = tuple(values) if option.multiple else values[-1]
+        return value if option.callback is None else option.callback(context, option, value)
+    except click.BadParameter as error:
+        error.param = option
+        raise

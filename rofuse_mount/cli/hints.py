@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 
+import click
+
 _OPTIONS = {
     "--recreate-index": "'rofuse-mount index --force SOURCE' does that",
     "--index-file": "--index-here keeps the index beside the archive",
@@ -21,6 +23,8 @@ _OPTIONS = {
     "--write-overlay": "a mount is read-only; overlayfs over it takes what is written",
     "--commit-overlay": "a mount is read-only; overlayfs over it takes what is written",
 }
+_ALSO = {"help": "--help", "version": "--version", "unmount": "umount"}
+_ORDER = "the archive comes first, then the directory to mount it on: these two seem to be swapped"
 _MOUNT_OPTIONS = {
     "readonly": "a mount is always read-only",
     "nobackup": "nothing is ever written to the archive",
@@ -40,8 +44,31 @@ def of_mount_option(name: str) -> str:
     return f"; {_MOUNT_OPTIONS[name]}" if name in _MOUNT_OPTIONS else ""
 
 
+def of_word(word: str, context: click.Context | None) -> str:
+    """What was meant by a word that is neither a file nor, at its place, a command; nothing where that is not clear."""
+    group = context.find_root().command if context is not None else None
+    if context is None or not isinstance(group, click.Group) or "/" in word or os.path.lexists(word):
+        return ""
+    from difflib import get_close_matches
+
+    known = {name: name for name in group.list_commands(context)} | _ALSO
+    for name in get_close_matches(word, known, 1, 0.7):
+        missing, command = f"there is no file '{word}'", f"'rofuse-mount {known[name]}'"
+        if name == word and name not in _ALSO:
+            return f"{missing}; a command comes first, then its options: {command}"
+        return f"{missing}; did you mean {command}?"
+    return ""
+
+
+def of_source(source: str, mountpoint: str, context: click.Context | None) -> str:
+    """What was meant where the source of a mount is not there; nothing where it is, or where that is not clear."""
+    if os.path.lexists(source) or not source:
+        return ""
+    if not (found := of_word(source, context)) and os.path.isfile(mountpoint):
+        return f"there is no file '{source}'; {_ORDER}"
+    return found
+
+
 def of_order(source: str, mountpoint: str) -> str:
     """What is wrong with two paths that were clearly meant the other way round; else nothing."""
-    if os.path.isdir(source) and os.path.isfile(mountpoint):
-        return "the archive comes first, then the directory to mount it on: these two seem to be swapped"
-    return ""
+    return _ORDER if os.path.isdir(source) and os.path.isfile(mountpoint) else ""

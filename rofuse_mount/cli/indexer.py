@@ -13,6 +13,7 @@ from rofuse_formats import Settings, errors
 from rofuse_formats.limits import MIB, three_quarters_of_memory
 from rofuse_formats.source import StoredSource
 from rofuse_mount.cli import outcome
+from rofuse_mount.outliving import die_with_parent
 
 if TYPE_CHECKING:
     import socket
@@ -30,8 +31,10 @@ def write_index(source: StoredSource, fd: int, settings: Settings, *, draw: bool
     sys.stdout.flush()
     sys.stderr.flush()
     report, sink = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    parent = os.getpid()
     pid = os.fork()
     if pid == 0:
+        die_with_parent(parent)  # nobody would want the index any more, and it may take minutes
         report.close()
         _index_and_exit(source, fd, settings, sink, draw)
     sink.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -13,32 +13,19 @@ from rofuse_formats.globbing import expand, is_pattern
 from rofuse_formats.image import layout
 from rofuse_formats.names import locate
 from rofuse_mount.cli import outcome
-from rofuse_mount.cli.declaring import option
-
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
+from rofuse_mount.cli.declaring import completes, option
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def _complete(kind: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
-    def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        from rofuse_mount.cli import completion  # where a shell asks
-
-        asked = completion.members if kind == "members" else completion.sources
-        return asked(ctx, parameter, incomplete)
-
-    return complete
-
-
 def source_argument(function: _Function) -> _Function:
-    return click.argument("source", metavar="SOURCE", shell_complete=_complete("sources"))(function)
+    return click.argument("source", metavar="SOURCE", shell_complete=completes("sources"))(function)
 
 
 def paths_argument(*, required: bool = False) -> Callable[[_Function], _Function]:
     shown = "PATH..." if required else "[PATH]..."
     return click.argument(
-        "paths", nargs=-1, required=required, metavar=shown, shell_complete=_complete("members")
+        "paths", nargs=-1, required=required, metavar=shown, shell_complete=completes("members")
     )
 
 

@@ -9,6 +9,7 @@ Rules
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from typing import TYPE_CHECKING, Any
@@ -193,6 +194,8 @@ def standard_input(settings: Settings) -> FileSource:
         return FileSource(STANDARD_INPUT, os.dup(0), named=False)
     if os.isatty(0):
         raise errors.SourceError("is a terminal; give a file, or pipe an archive in")
+    if fcntl.fcntl(0, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
+        raise errors.SourceError("is closed; give a file, or pipe an archive in")
     file, size = SpoolFile(settings.spool_limit), 0
     asked = -_ASK_EVERY
     while data := os.read(0, _COPY):
@@ -254,9 +257,10 @@ def _with_new_index(
         points = points_place(source) if not options["no_index"] else None
         notes = [f"indexed in {seconds:.1f} s ({why})", *_slower(index)]
         place = None
-        if not options["no_index"] and (not is_a_blink if keep is None else keep):
+        if not options["no_index"] and keep is not False:
             place = cache.place(os.fsdecode(source.path), options["index_here"])
-            place = _kept(source, fd, index, spool, place, notes, insist=bool(keep))
+            wanted = keep or not is_a_blink or os.path.lexists(place)  # one that is stale is replaced
+            place = _kept(source, fd, index, spool, place, notes, insist=bool(keep)) if wanted else None
         return _opened(source, fd, index, place, settings, notes, later, spool, points)
     finally:
         os.close(fd)

@@ -16,12 +16,12 @@ import click
 from rofuse_formats import errors
 from rofuse_mount import showing
 
-FAILED, USAGE, MOUNTPOINT, NOT_PERMITTED, INTERRUPTED = 1, 2, 10, 15, 130
+FAILED, USAGE, MOUNTPOINT, SOURCE, NOT_PERMITTED, INTERRUPTED = 1, 2, 10, 11, 15, 130
 READER_GONE = 141
 """As a shell says it of a program that SIGPIPE ended."""
 
 _STATUSES: tuple[tuple[type[Exception], int], ...] = (
-    (errors.SourceError, 11),
+    (errors.SourceError, SOURCE),
     (errors.UnknownFormatError, 12),
     (errors.DamagedError, 13),
     (errors.PasswordError, 14),
@@ -58,6 +58,8 @@ def status_of(error: Exception) -> int:
 
 def about(source: str, error: Exception) -> Failure:
     """``error`` as a failure of what was done with the file ``source``."""
+    if isinstance(error, OSError) and error.filename and os.fsdecode(error.filename) == source:
+        return Failure(f"{show(source)}: {error.strerror}", status_of(error))
     return Failure(f"{show(source)}: {describe(error)}", status_of(error))
 
 
@@ -70,8 +72,8 @@ def describe(error: Exception) -> str:
 
 
 def show(text: str) -> str:
-    """A name as it can be printed: control characters, and what is no UTF-8, as escapes."""
-    return showing.show(os.fsencode(text))
+    """A name as it can be printed: control characters, and what is no UTF-8, as escapes; '' where it is empty."""
+    return showing.show(os.fsencode(text)) or "''"
 
 
 def say(message: str) -> None:
@@ -83,8 +85,34 @@ def say(message: str) -> None:
         pass  # nobody listens; the exit status still tells
 
 
+def put(text: str) -> None:
+    """One line on standard output. Raises Failure; BrokenPipeError where nobody reads it."""
+    try:
+        print(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise cannot_write(error) from error
+
+
 class ReaderGoneError(Exception):
     """Who read our standard output has gone. No OSError, for click makes something of its own of that."""
+
+
+def open_standard_streams() -> None:
+    """Whichever is closed is opened, as one that cannot be used: else the next file to be opened gets its number, and
+    what is written there. To be called first of all; what is executed later does not inherit them."""
+    for fd, name, flags in (0, "stdin", os.O_WRONLY), (1, "stdout", os.O_RDONLY), (2, "stderr", os.O_WRONLY):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, flags | os.O_CLOEXEC)  # which gets the lowest number that is free: this one
+            if fd:
+                setattr(sys, name, open(fd, "w", closefd=False))  # noqa: SIM115 - as long as the process
+
+
+class InterruptedByUserError(Exception):
+    """SIGINT. Of KeyboardInterrupt click makes an empty line on whatever standard error is."""
 
 
 def run(command: Callable[[], object]) -> int:
@@ -143,7 +171,9 @@ def _run(command: Callable[[], object]) -> int:
     except click.ClickException as error:
         say(error.format_message())
         return FAILED
-    except (KeyboardInterrupt, click.Abort):
+    except (InterruptedByUserError, KeyboardInterrupt, click.Abort) as error:
+        if not isinstance(error, click.Abort) and sys.stderr.isatty():
+            print(file=sys.stderr)  # it shows ^C, and where it was
         say("interrupted")
         return INTERRUPTED
     except (ReaderGoneError, BrokenPipeError):

@@ -11,6 +11,7 @@ from typing import IO, Any, TypeVar
 import click
 
 from rofuse_formats import Limits, ScanOptions, Settings
+from rofuse_formats.errors import PasswordError
 from rofuse_formats.limits import NAME_MAX, TARGET_MAX
 from rofuse_mount.cli.declaring import ParamType, option
 
@@ -51,7 +52,8 @@ def _password_of_file(
 ) -> bytes | None:
     if file is None:
         return None
-    return file.readline(_LONGEST_PASSWORD).rstrip(b"\r\n")
+    with file:
+        return file.readline(_LONGEST_PASSWORD).rstrip(b"\r\n")
 
 
 def _password_of_terminal(context: click.Context, parameter: click.Parameter, wanted: bool) -> bytes | None:
@@ -59,8 +61,19 @@ def _password_of_terminal(context: click.Context, parameter: click.Parameter, wa
 
 
 def ask_password(prompt: str) -> bytes:
-    """What is typed on the terminal, unseen; nothing where that is nothing."""
+    """What is typed, unseen; nothing where that is nothing. Raises PasswordError where there is no terminal."""
+    if not _has_terminal():
+        raise PasswordError("there is no terminal to ask for the password on; give --password-file")
     return os.fsencode(str(click.prompt(prompt, "", hide_input=True, show_default=False, err=True)))
+
+
+def _has_terminal() -> bool:
+    """Whether it could be typed unseen: standard input may well be an archive then."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY))
+        return True
+    except OSError:
+        return os.isatty(0)
 
 
 def source_options(function: _Function) -> _Function:

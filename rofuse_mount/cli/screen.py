@@ -39,8 +39,6 @@ class Screen:
     """To be closed, or used in a ``with``: what is written is held back until there is much of it."""
 
     def __init__(self) -> None:
-        if sys.stdout is None:
-            raise outcome.Failure("standard output is closed")
         self._out = sys.stdout.buffer
         self.is_terminal = sys.stdout.isatty()
         self._held: list[bytes] = []

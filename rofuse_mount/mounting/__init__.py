@@ -61,6 +61,7 @@ __all__ = [
     "abort",
     "canonical",
     "check_mountpoint",
+    "check_that_it_can_be_made",
     "clear_dead",
     "is_dead",
     "is_mounted",
@@ -167,8 +168,15 @@ def way(*, direct: bool = False, auto_unmount: bool = False) -> str:
 
 
 def canonical(path: Path) -> bytes:
-    """The absolute path without symbolic links, as the mount table has it."""
-    return os.fsencode(os.path.realpath(path))
+    """The absolute path without symbolic links, as the mount table has it. Raises MountpointError."""
+    if not os.fspath(
+        path
+    ):  # as comes of a variable that is not set; realpath takes it for the working directory
+        raise MountpointError("the mountpoint is an empty word; give a directory")
+    try:
+        return os.fsencode(os.path.realpath(path))
+    except OSError as error:  # the working directory is gone
+        raise MountpointError(f"{show(os.fsencode(path))} cannot be found: {error.strerror}") from error
 
 
 def make_mountpoint(path: Path) -> bool:
@@ -180,6 +188,12 @@ def make_mountpoint(path: Path) -> bool:
     except OSError as error:
         raise MountpointError(f"{show(os.fsencode(path))} cannot be made: {error.strerror}") from error
     return True
+
+
+def check_that_it_can_be_made(path: bytes) -> None:
+    """What ``make_mountpoint`` would find, as far as that can be told. Raises MountpointError."""
+    if not os.access(os.path.dirname(path), os.W_OK | os.X_OK, effective_ids=True):
+        raise MountpointError(f"{show(path)} cannot be made: its directory cannot be written to")
 
 
 def remove_mountpoint(path: Path) -> None:

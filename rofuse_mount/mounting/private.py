@@ -16,7 +16,6 @@ Sources: unshare(2), user_namespaces(7), pid_namespaces(7), prctl(2). (``os.unsh
 from __future__ import annotations
 
 import os
-import signal
 from typing import TYPE_CHECKING
 
 from rofuse_mount.mounting.errors import MountError, NotPermittedError
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWPID = 0x20000, 0x10000000, 0x20000000
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_PRIVATE = 2, 4, 8, 1 << 14, 1 << 18
-_PR_SET_PDEATHSIG = 1
 
 
 def enter() -> None:
@@ -62,11 +60,6 @@ def mount_proc() -> None:
     permit that (in many containers), /proc stays as it was."""
     if not _unshare(_CLONE_NEWNS):
         _mount(b"proc", b"/proc", b"proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
-
-
-def die_with_parent() -> None:
-    """Has the kernel kill this process when the thread that forked it ends."""
-    _libc().prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
 
 
 def _not_permitted(reason: str | None) -> NotPermittedError:

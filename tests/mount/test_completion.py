@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tests.mount.command import Rofuse, failed
+from tests.mount.command import Rofuse, failed, rofuse
 from tests.mount.looking import SAMPLE, look
 
-__all__ = ["look"]
+__all__ = ["look", "rofuse"]
 
 
 def offered(look: Rofuse, *words: object) -> list[str]:
@@ -28,6 +29,7 @@ def offered(look: Rofuse, *words: object) -> list[str]:
         capture_output=True,
         text=True,
         timeout=60,
+        cwd=look.folder,
         env=look.environment | environment,
     )
     assert result.stderr == ""
@@ -42,6 +44,50 @@ def test_members_are_offered(command: str, look: Rofuse) -> None:
     ]
     assert offered(look, command, SAMPLE, "no/such") == []
     assert offered(look, command, look.folder / "no.tar", "x") == []
+
+
+FILE, DIRECTORY = ["file,x"], ["dir,x"]
+PLACES = {
+    "a.tar": DIRECTORY,
+    "mount": FILE,
+    "mount a.tar": DIRECTORY,
+    "-q a.tar": DIRECTORY,
+    "--log-file": FILE,
+    "run": FILE,
+    "run --at": DIRECTORY,
+    "run a.tar": FILE,
+    "run a.tar make": FILE,
+    "umount": DIRECTORY,
+    "umount a": DIRECTORY,
+    "-u": DIRECTORY,
+    "status": DIRECTORY,
+    "takeover": DIRECTORY,
+    "extract a.tar": DIRECTORY,
+    "pack": FILE,
+    "pack a.tar": FILE,
+    "index": FILE,
+    "cache clear": FILE,
+}
+
+
+@pytest.mark.parametrize("words", PLACES)
+def test_files_are_offered_wherever_they_are_wanted(words: str, look: Rofuse) -> None:
+    """A shell that is told nothing offers nothing: not even what it would without being told."""
+    assert offered(look, *words.split(), "x") == PLACES[words]
+
+
+def test_the_first_word_may_be_a_file_that_begins_as_a_command(look: Rofuse) -> None:
+    (look.folder / "statue.tar").touch()
+    (look.folder / "stable").mkdir()
+    (look.folder / "st one.tar").touch()
+    assert offered(look, "st") == [f"plain,{word}" for word in ("stat", "status", "stable/", "statue.tar")]
+
+
+def test_live_mounts_are_offered_to_who_unmounts(rofuse: Rofuse, folder: Path) -> None:
+    assert rofuse(SAMPLE, folder / "it").returncode == 0
+    for command in ("umount", "-u", "status", "takeover"):
+        assert offered(rofuse, command, str(folder)) == [f"plain,{folder}/it"]
+        assert f"plain,{folder}/it" in offered(rofuse, command, "")
 
 
 def test_commands_and_files_are_offered(look: Rofuse) -> None:

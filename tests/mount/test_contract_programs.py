@@ -139,6 +139,29 @@ def test_a_stale_index_is_not_believed(change: Callable[[Path], None], kept: Rof
     assert "the archive has changed" in result.stderr
 
 
+@pytest.mark.parametrize("place", [[], ["--index-here"]])
+@pytest.mark.parametrize("change", [touched, None])
+def test_an_index_that_was_made_is_made_anew(
+    place: list[str], change: Callable[[Path], None] | None, kept: Rofuse, folder: Path
+) -> None:
+    """Though it takes but a blink: somebody wanted it to be there. One that is not there is not made."""
+    shutil.copy(BASIC, folder / "a.tar")
+    assert kept("index", *place, "a.tar").returncode == 0
+    index = folder / "a.tar.rofuse" if place else kept.indexes()[0]
+    if change is None:
+        index.write_bytes(index.read_bytes()[:-1000])
+    else:
+        change(folder / "a.tar")
+    before = index.read_bytes()
+    assert kept("ls", "a.tar").returncode == 0
+    assert index.read_bytes() != before
+    (facts,) = objects(kept("info", "--json", "a.tar"))
+    assert facts["index"] == {"path": str(index), "size": index.stat().st_size, "fresh": True}
+    index.unlink()
+    assert kept("ls", "a.tar").returncode == 0
+    assert not index.exists()
+
+
 # -- conventions: messages and exit statuses ---------------------------------------------------------------------------
 
 FAILURES = {

@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import subprocess
+import zipfile
 from pathlib import Path
 
 from testdata.by_hand import Member, archive, cp932
@@ -80,6 +81,22 @@ def on_terminal(rofuse: Rofuse, typed: bytes, *arguments: object) -> tuple[int, 
             pass  # the other end is closed
         os.close(ours)
     return process.returncode, shown.decode()
+
+
+def test_what_lacks_its_password_is_not_damaged(rofuse: Rofuse, folder: Path) -> None:
+    path = written(folder, ENCRYPTED)
+    result = rofuse("verify", "-q", path)
+    assert (result.returncode, "--password-file" in result.stdout) == (14, True)
+    result = rofuse("verify", path)
+    assert "damaged" not in result.stdout and " encrypted\n" in result.stdout
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("stored", b"some bytes")
+    data = bytearray(path.read_bytes())
+    data[data.index(b"some bytes")] ^= 1
+    path.write_bytes(data)
+    result = rofuse("verify", path)
+    assert result.returncode == 13
+    assert "1 damaged, " in result.stdout and " encrypted\n" in result.stdout
 
 
 def test_on_a_terminal_the_password_is_asked_for(rofuse: Rofuse, folder: Path, mountpoint: Path) -> None:

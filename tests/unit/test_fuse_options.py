@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import click
 import pytest
@@ -37,6 +38,24 @@ def test_good(texts: list[str], fuse: dict[str, object], own: dict[str, object])
 def test_bad(text: str) -> None:
     with pytest.raises(click.UsageError, match="-o"):
         parse([text], COMMAND)
+
+
+def test_what_an_option_makes_of_its_value_it_makes_of_it_here(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("secret\r\nand more\n")
+    assert parse([f"password-file={file},encoding=latin1"], COMMAND)[1] == {
+        "password_file": b"secret",
+        "encoding": "iso8859-1",
+    }
+    for text in (f"password_file={tmp_path}/none", "encoding=no-such"):
+        with pytest.raises(click.BadParameter) as raised:
+            parse([text], COMMAND)
+        assert raised.value.param is not None and raised.value.param.name == text.partition("=")[0]
+
+
+def test_nothing_is_asked_before_all_names_are_known() -> None:
+    with pytest.raises(click.UsageError, match="sparkling"):
+        parse(["password,sparkling"], COMMAND)
 
 
 @given(st.text(alphabet=st.characters(exclude_characters="\0"), min_size=1))

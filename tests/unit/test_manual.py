@@ -76,6 +76,16 @@ def test_the_manual_is_well_formed(manual: Path) -> None:
     assert (result.returncode, result.stdout) == (0, "")
 
 
+@pytest.mark.parametrize("manual", MANUALS, ids=lambda path: str(path.name))
+def test_no_macro_is_taken_for_text(manual: Path) -> None:
+    """By groff, which most have as man: of a line of many words it forgets the last."""
+    if shutil.which("groff") is None:
+        pytest.skip("needs groff")
+    words = ["groff", "-mdoc", "-Tascii", "-P-cbou", str(manual)]
+    text = subprocess.run(words, check=True, capture_output=True, text=True, timeout=30).stdout
+    assert re.findall(r".*(?<!\S)(?:Ns|Pa|Fl|Ar|Cm|Xr|Op|Pq|Ql|~\))(?!\S).*", text) == []
+
+
 def test_what_an_archive_can_cost_is_what_the_code_allows() -> None:
     """The figures of SECURITY CONSIDERATIONS."""
     text = MANUAL.read_text().partition(".Sh SECURITY CONSIDERATIONS")[2]

@@ -101,3 +101,12 @@ def test_directories(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert runtime.directory() == other
     monkeypatch.delenv("XDG_RUNTIME_DIR")
     assert runtime.directory(12345) == "/tmp/rofuse-mount-12345"
+
+
+def test_a_farewell_takes_no_longer_than_it_may() -> None:
+    registration = runtime.Registration(9, {})
+    farewell = runtime.Farewell(9)
+    farewell.wait(0.01)  # it lives on
+    assert runtime.read(9) == {}
+    registration.close()
+    runtime.Farewell(9).wait(60)

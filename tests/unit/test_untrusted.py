@@ -79,5 +79,5 @@ def test_where_in_a_file_the_damage_begins(suspect: list[tuple[int, int]], at: i
     builder.add(b"file", FILE, builder.implied_owner, size, 0, 0, at)
     archive = Mock(image=image_of(builder), suspect=[suspect], stream=Mock(size=1000))
     bad = [at + n for n in range(size) if any(start <= at + n < end for start, end in suspect)]
-    expected = ("its data failed its check", bad[0] - at) if bad else ("", None)
+    expected = ("its data failed its check", bad[0] - at, False) if bad else ("", None, False)
     assert _known_damage(archive, 2) == expected

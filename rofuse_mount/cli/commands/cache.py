@@ -10,7 +10,7 @@ import click
 
 from rofuse_formats import cache
 from rofuse_mount.cli import outcome
-from rofuse_mount.cli.declaring import Group, option
+from rofuse_mount.cli.declaring import Group, completes, option
 from rofuse_mount.cli.sizes import readable
 
 
@@ -30,18 +30,18 @@ def COMMAND(ctx: click.Context, /, as_json: bool) -> None:
     kept = cache.kept()
     if as_json:
         for file in kept:
-            click.echo(json.dumps(_as_json(file)))
+            outcome.put(json.dumps(_as_json(file)))
         return
     for file in kept:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(file.last_used / 1e9))
         what = outcome.show(file.source or os.path.basename(file.path))
-        click.echo(f"{file.kind:6}  {readable(file.size):>10}  {when}  {what}")
+        outcome.put(f"{file.kind:6}  {readable(file.size):>10}  {when}  {what}")
     total = sum(file.size for file in kept)
-    click.echo(f"{readable(total)} in {len(kept)} files in {outcome.show(cache.directory())}")
+    outcome.put(f"{readable(total)} in {len(kept)} files in {outcome.show(cache.directory())}")
 
 
 @COMMAND.command("clear", short_help="Remove what is kept of archives.")
-@click.argument("sources", nargs=-1, metavar="[SOURCE]...")
+@click.argument("sources", nargs=-1, metavar="[SOURCE]...", shell_complete=completes("sources"))
 @option("--spools", is_flag=True, help="Only spools.")
 @option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 def clear(sources: tuple[str, ...], spools: bool, quiet: bool) -> int:
@@ -62,7 +62,7 @@ def clear(sources: tuple[str, ...], spools: bool, quiet: bool) -> int:
             status = outcome.FAILED
     cache.sweep()
     if not quiet:
-        click.echo(f"{readable(freed)} freed in {outcome.show(cache.directory())}")
+        outcome.put(f"{readable(freed)} freed in {outcome.show(cache.directory())}")
     return status
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from rofuse_formats.image.dump import dump
+from rofuse_mount.cli import outcome
 from rofuse_mount.cli.declaring import Command
 from rofuse_mount.cli.members import source_argument
 from rofuse_mount.cli.opening import open_source
@@ -21,5 +22,10 @@ def COMMAND(source: str, **options: Any) -> None:
     """Write the inode image of the archive SOURCE as text, one line a name (rofuse-dump(5))."""
     opened = open_source(source, options)
     opened.tell(source, options)
-    sys.stdout.writelines(dump(opened.archive.image))
-    sys.stdout.flush()
+    try:
+        sys.stdout.writelines(dump(opened.archive.image))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise outcome.cannot_write(error) from error

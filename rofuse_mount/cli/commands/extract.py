@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import click
 
 from rofuse_formats import Extracted, ExtractOptions
 from rofuse_mount.cli import outcome
-from rofuse_mount.cli.declaring import Command, option
+from rofuse_mount.cli.declaring import Command, completes, option
 from rofuse_mount.cli.members import Members, paths_argument, source_argument
 from rofuse_mount.cli.opening import open_to_read
 from rofuse_mount.cli.parameters import source_options
@@ -20,7 +21,7 @@ from rofuse_mount.cli.sizes import readable
 
 @click.command("extract", cls=Command, short_help="Copy what is in an archive to a directory.")
 @source_argument
-@click.argument("dest", metavar="DEST")
+@click.argument("dest", metavar="DEST", shell_complete=completes("directories"))
 @paths_argument()
 @option("--overwrite", is_flag=True, help="Replace what is there already.")
 @option(
@@ -54,6 +55,8 @@ def COMMAND(
     Nothing is ever written outside of DEST, and nothing in it is overwritten unless --overwrite says so. PATH may be a
     pattern ('*/src').
     """
+    if os.path.lexists(dest) and not os.path.isdir(dest):
+        raise outcome.Failure(f"{outcome.show(dest)}: is not a directory; give another one")
     opened = open_to_read(source, options)
     opened.tell(source, options)
     members = Members(opened.archive, source)

@@ -19,6 +19,7 @@ from rofuse_mount.cli.opening import open_source
 from rofuse_mount.cli.parameters import Size, source_options
 from rofuse_mount.cli.screen import Screen
 
+_WORDS = ("-name", "-path", "-type", "-size", "-newer", "-print0")
 _NS = 1_000_000_000
 _LETTERS = {
     "f": "file",
@@ -91,7 +92,22 @@ class _Moment(ParamType):
             )
 
 
-@click.command("find", cls=Command, short_help="Find members of an archive by name, type, size or time.")
+class _FindCommand(Command):
+    """Knows what words find(1) has, of which click would see the first letter."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        words = [word for word in args if len(word) > 2 and word[0] == "-" != word[1]]
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            for word in words:
+                if word.startswith(error.option_name):
+                    known = ", ".join(_WORDS)
+                    raise click.UsageError(f"no such test '{word}'; there are {known}", ctx) from error
+            raise
+
+
+@click.command("find", cls=_FindCommand, short_help="Find members of an archive by name, type, size or time.")
 @source_argument
 @paths_argument()
 @option("-name", "--name", "names", multiple=True, metavar="PATTERN", help="Called like this: '*.conf'.")

@@ -76,7 +76,11 @@ def _facts(opened: Opened, source: str) -> dict[str, Any]:
         "ratio": None,
         "skipped": [{"path": text(path), "reason": reason} for path, reason in report.skipped],
         "warnings": [f"damaged: {message}" for message, _offset in report.damage] + report.warnings,
-        "index": {"path": archive.index_path, "size": archive.index_size, "fresh": opened.was_kept},
+        "index": {
+            "path": archive.index_path and os.path.abspath(archive.index_path),
+            "size": archive.index_size,
+            "fresh": opened.was_kept,
+        },
         "largest": [],
     }
 

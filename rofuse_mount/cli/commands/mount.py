@@ -11,13 +11,14 @@ from typing import Any, NoReturn
 
 import click
 
+from rofuse_formats import Archive
 from rofuse_formats.source import JoinedSource
 from rofuse_mount import archive_server, background, mounting, runtime, supervised
 from rofuse_mount.archive_fs import ArchiveFilesystem
 from rofuse_mount.attaching import attach
 from rofuse_mount.backings import SharedSlots
 from rofuse_mount.cli import fuse_options, hints, outcome
-from rofuse_mount.cli.declaring import Command, option
+from rofuse_mount.cli.declaring import Command, completes, option
 from rofuse_mount.cli.opening import STANDARD_INPUT, Opened, open_to_read
 from rofuse_mount.cli.parameters import directory_options, source_options
 from rofuse_mount.cli.parameters import settings as source_settings
@@ -43,15 +44,15 @@ class _MountCommand(Command):
         except click.MissingParameter as error:
             if error.param is None or error.param.name != "mountpoint":
                 raise
-            hint = (
+            hint = hints.of_word(ctx.params.get("source") or "", ctx) or (
                 "where is it to be mounted? Give a MOUNTPOINT behind the archive, or look into it with 'ls'"
             )
             raise click.UsageError(hint, ctx) from error
 
 
 @click.command("mount", cls=_MountCommand, short_help="Mount an archive (the word 'mount' can be left out).")
-@click.argument("source", metavar="SOURCE")
-@click.argument("mountpoint", metavar="MOUNTPOINT")
+@click.argument("source", metavar="SOURCE", shell_complete=completes("sources"))
+@click.argument("mountpoint", metavar="MOUNTPOINT", shell_complete=completes("directories"))
 @option(
     "-o", "texts", multiple=True, metavar="OPT,...", help="Mount options, as in fstab; see rofuse-mount(1)."
 )
@@ -62,7 +63,10 @@ class _MountCommand(Command):
 @option("--threads", type=click.IntRange(1, 64), metavar="N", help="Serving threads [4].")
 @option("--workers", type=click.IntRange(1, 64), metavar="N", help="Serving processes [1].")
 @option(
-    "--log-file", metavar="FILE", help="Append the log to FILE; else it goes to syslog, or with -f to stderr."
+    "--log-file",
+    metavar="FILE",
+    shell_complete=completes("sources"),
+    help="Append the log to FILE; else it goes to syslog, or with -f to stderr.",
 )
 @directory_options
 @source_options
@@ -90,14 +94,20 @@ class Request:
         self.log_fd: int | None = None
         self.on_file = False  # the mountpoint is a file
         # What the mount table shows as the source. Found out now: the mount may come to lie over it.
-        self.name = source if source == STANDARD_INPUT else os.path.realpath(source)
+        try:
+            self.name = source if source == STANDARD_INPUT else os.path.realpath(source)
+        except OSError as error:  # the working directory is gone
+            raise outcome.Failure(
+                f"{outcome.show(source)}: cannot be opened: {error.strerror}", outcome.SOURCE
+            ) from error
 
     def check(self) -> None:
         """What can be told before an archive is read, perhaps for minutes."""
-        if "rw" in self.fuse and not self.options["quiet"]:
-            outcome.say(f"{outcome.show(self.source)}: is mounted read-only, as everything is")
+        context = click.get_current_context(silent=True)
+        if meant := hints.of_source(self.source, self.mountpoint, context):
+            raise outcome.Failure(meant, outcome.SOURCE)
         if swapped := hints.of_order(self.source, self.mountpoint):
-            raise click.UsageError(swapped, click.get_current_context(silent=True))
+            raise click.UsageError(swapped, context)
         path = mounting.canonical(self.mountpoint)
         dead = mounting.clear_dead(path)
         if dead:
@@ -108,6 +118,8 @@ class Request:
         if os.path.lexists(path) or not os.path.isdir(os.path.dirname(path)):
             kind = mounting.check_mountpoint(path, nonempty="nonempty" in self.fuse)
             self.on_file = stat.S_ISREG(kind)
+        elif self.source == STANDARD_INPUT or os.access(self.source, os.R_OK, effective_ids=True):
+            mounting.check_that_it_can_be_made(path)  # else the source is what there is to complain of
         check_that_we_stay(path)
         mounting.way(auto_unmount="auto_unmount" in self.fuse)
         if self.options["log_file"]:
@@ -119,13 +131,11 @@ class Request:
     def carry_out(self) -> None:
         self.options["mountpoint"] = mounting.canonical(self.mountpoint)  # which a directory may hold
         opened = open_to_read(self.source, self.options, serves=True)
+        if "rw" in self.fuse and not self.options["quiet"]:
+            outcome.say(f"{outcome.show(self.source)}: is mounted read-only, as everything is")
         opened.tell(self.source, self.options)
         spec = self.spec(opened)
-        try:
-            filesystem = spec.filesystem(opened.archive)
-        except NotADirectoryError as error:
-            status = outcome.MOUNTPOINT if self.on_file else outcome.FAILED
-            raise outcome.Failure(f"{outcome.show(self.source)}: {error}", status) from error
+        filesystem = self.filesystem(spec, opened.archive)
         process = None if self.foreground else background.start()
         if isinstance(process, background.Parent):
             status, message = process.wait()
@@ -139,6 +149,13 @@ class Request:
                 raise
             process.fail(outcome.status_of(error), outcome.describe(error))
             os._exit(outcome.status_of(error))
+
+    def filesystem(self, spec: archive_server.Spec, archive: Archive) -> ArchiveFilesystem:
+        try:
+            return spec.filesystem(archive)
+        except NotADirectoryError as error:
+            status = outcome.MOUNTPOINT if self.on_file else outcome.FAILED
+            raise outcome.Failure(f"{outcome.show(self.source)}: {error}", status) from error
 
     def _supervise(
         self, spec: archive_server.Spec, filesystem: ArchiveFilesystem, process: background.Child | None

@@ -30,7 +30,7 @@ from rofuse_formats.packing import (
 from rofuse_formats.packing.comparing import compare
 from rofuse_formats.packing.unnamed import UnnamedFile
 from rofuse_mount.cli import outcome, parameters
-from rofuse_mount.cli.declaring import Command, option
+from rofuse_mount.cli.declaring import Command, completes, option
 from rofuse_mount.cli.opening import STANDARD_INPUT, open_to_read
 from rofuse_mount.cli.parameters import Size, source_options
 from rofuse_mount.cli.progress import Progress
@@ -41,8 +41,8 @@ _EPOCH = "SOURCE_DATE_EPOCH"  # reproducible-builds.org/specs/source-date-epoch
 
 
 @click.command("pack", cls=Command, short_help="Make a pack of an archive.")
-@click.argument("source", metavar="SOURCE")
-@click.argument("out", metavar="OUT")
+@click.argument("source", metavar="SOURCE", shell_complete=completes("sources"))
+@click.argument("out", metavar="OUT", shell_complete=completes("sources"))
 @option(
     "--level",
     type=click.IntRange(LEAST_LEVEL, MOST_LEVEL),
@@ -78,7 +78,7 @@ def COMMAND(source: str, out: str, **options: Any) -> None:
     else:
         size = _pack_archive(source, out, how, options)
     if not options["quiet"]:
-        click.echo(f"{outcome.show(out)}: {readable(size)}")
+        outcome.put(f"{outcome.show(out)}: {readable(size)}")
 
 
 def _options(options: dict[str, Any]) -> Options:

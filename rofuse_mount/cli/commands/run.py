@@ -25,11 +25,12 @@ from rofuse_mount.archive_fs import ArchiveFilesystem
 from rofuse_mount.attaching import attach
 from rofuse_mount.cli import fuse_options, outcome
 from rofuse_mount.cli.commands.mount import Request, check_that_we_stay
-from rofuse_mount.cli.declaring import Command, option
+from rofuse_mount.cli.declaring import Command, completes, option
 from rofuse_mount.cli.opening import open_to_read
 from rofuse_mount.cli.parameters import directory_options, source_options
 from rofuse_mount.mounting import private
 from rofuse_mount.mounting.ending import Ending
+from rofuse_mount.outliving import die_with_parent
 from rofuse_mount.supervisor import Board, Seat, StartError, Supervisor, forking
 
 _PASSED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -43,14 +44,26 @@ _NO_SERVING = {"debug_json": False, "debug": False, "foreground": False, "log_fi
     short_help="Run a command with an archive mounted for it alone; needs no root.",
     context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
 )
-@option("--at", metavar="DIR", help="Mount on DIR, and leave the working directory as it is.")
+@option(
+    "--at",
+    metavar="DIR",
+    shell_complete=completes("directories"),
+    help="Mount on DIR, and leave the working directory as it is.",
+)
 @option("-o", "texts", multiple=True, metavar="OPT,...", help="Mount options; see rofuse-mount(1).")
 @option("-s", "--single-thread", is_flag=True, help="Serve with one thread.")
 @option("--threads", type=click.IntRange(1, 64), metavar="N", help="Serving threads [4].")
 @directory_options
 @source_options
-@click.argument("source", metavar="SOURCE")
-@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] CMD...")
+@click.argument("source", metavar="SOURCE", shell_complete=completes("sources"))
+@click.argument(
+    "words",
+    nargs=-1,
+    required=True,
+    type=click.UNPROCESSED,
+    metavar="[--] CMD...",
+    shell_complete=completes("sources"),
+)
 @click.pass_context
 def COMMAND(
     ctx: click.Context, /, source: str, words: tuple[str, ...], at: str | None, **options: Any
@@ -80,7 +93,7 @@ def COMMAND(
         request.on_file = stat.S_ISREG(kind)
         request.log_fd = os.dup(2)
         spec = request.spec(opened)
-        filesystem = _filesystem(spec, opened.archive, source)
+        filesystem = request.filesystem(spec, opened.archive)
         private.enter()
         process = background.start()
     except BaseException:
@@ -104,13 +117,6 @@ def _temporary() -> bytes:
     from tempfile import mkdtemp
 
     return mounting.canonical(mkdtemp(prefix="rofuse-run-"))
-
-
-def _filesystem(spec: archive_server.Spec, archive: Any, source: str) -> ArchiveFilesystem:
-    try:
-        return spec.filesystem(archive)
-    except NotADirectoryError as error:
-        raise outcome.Failure(f"{outcome.show(source)}: {error}") from error
 
 
 # --- those that serve ---------------------------------------------------------------------------
@@ -164,7 +170,7 @@ def _run(words: list[str], folder: bytes, *, inside: bool) -> int:
         return _mind(first)
     status = outcome.FAILED
     try:
-        private.die_with_parent()
+        die_with_parent()
         private.mount_proc()
         command = os.fork()
         if not command:

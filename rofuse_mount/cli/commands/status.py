@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 from rofuse_mount.cli import live, outcome
-from rofuse_mount.cli.declaring import Command, option
+from rofuse_mount.cli.declaring import Command, completes, option
 
 
 @click.command("status", cls=Command, short_help="Show live mounts: who serves them, and how fast.")
-@click.argument("mountpoints", nargs=-1, metavar="[MOUNTPOINT]...")
+@click.argument("mountpoints", nargs=-1, metavar="[MOUNTPOINT]...", shell_complete=completes("mountpoints"))
 @option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def COMMAND(mountpoints: tuple[str, ...], as_json: bool) -> None:
     """Show the live mounts of this user (as root: of all), or those that are named."""
@@ -21,9 +21,11 @@ def COMMAND(mountpoints: tuple[str, ...], as_json: bool) -> None:
     for number, mount in enumerate(mounts):
         status = mount.status()
         if as_json:
-            click.echo(json.dumps({key: status[key] for key in live.KEYS if key != "changed" or status[key]}))
+            outcome.put(
+                json.dumps({key: status[key] for key in live.KEYS if key != "changed" or status[key]})
+            )
         else:
-            click.echo(("\n" if number else "") + "\n".join(_lines(status)))
+            outcome.put(("\n" if number else "") + "\n".join(_lines(status)))
 
 
 def _lines(status: dict[str, Any]) -> list[str]:

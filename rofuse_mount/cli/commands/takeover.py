@@ -11,7 +11,7 @@ import click
 from rofuse_formats.errors import FormatError
 from rofuse_mount import archive_server, runtime
 from rofuse_mount.cli import live, outcome
-from rofuse_mount.cli.declaring import Command, option
+from rofuse_mount.cli.declaring import Command, completes, option
 
 _SECONDS = 90.0
 _MESSAGE_MAX = 1 << 16
@@ -20,7 +20,7 @@ _MESSAGE_MAX = 1 << 16
 @click.command(
     "takeover", cls=Command, short_help="Replace the server of a live mount, with no request lost."
 )
-@click.argument("mountpoint", metavar="MOUNTPOINT")
+@click.argument("mountpoint", metavar="MOUNTPOINT", shell_complete=completes("mountpoints"))
 @option("-s", "--single-thread", is_flag=True, help="Serve with one thread.")
 @option("--threads", type=click.IntRange(1, 64), metavar="N", help="Serving threads [as before].")
 @option("-v", "--verbose", is_flag=True, help="Log what is done.")

@@ -17,7 +17,7 @@ from rofuse_mount.cli.progress import Progress
 from rofuse_mount.cli.screen import Screen
 from rofuse_mount.cli.sizes import readable
 
-_DAMAGED = 13
+_DAMAGED, _LOCKED = 13, 14
 
 
 @click.command("verify", cls=Command, short_help="Read all of an archive and check what can be checked.")
@@ -29,7 +29,8 @@ def COMMAND(source: str, paths: tuple[str, ...], as_json: bool, **options: Any) 
     """Read all of the archive SOURCE, and check its structure and every checksum in it.
 
     Lists what is damaged (with PATH: among those files and below those directories), and exits with 13 where
-    anything is. PATH may be a pattern. An index or spool that is kept is not believed.
+    anything is, or with 14 where only passwords are missing. PATH may be a pattern. An index or spool that is kept is
+    not believed.
 
     Of a directory with --saved: lists what was added, removed or changed since 'index' saved it, and reads nothing.
     """
@@ -78,11 +79,12 @@ def _compare(saved: Opened, source: str, paths: tuple[str, ...], options: dict[s
 
 
 class _Told:
-    """What is said of each entry, and at the end. ``status``: 13 from the first damage on."""
+    """What is said of each entry, and at the end. ``status``: 13 from the first damage on, 14 as long as only passwords
+    are missing."""
 
     def __init__(self, screen: Screen, progress: Progress, source: str, as_json: bool) -> None:
         self.screen, self.progress, self.source, self.as_json = screen, progress, source, as_json
-        self.checked = self.damaged = self.size = self.status = 0
+        self.checked = self.damaged = self.locked = self.size = self.status = 0
 
     def entry(self, finding: Finding) -> None:
         self.checked, self.size = self.checked + 1, self.size + finding.size
@@ -92,7 +94,10 @@ class _Told:
             self._object(finding)
 
     def damage(self, finding: Finding) -> None:
-        self.damaged, self.status = self.damaged + 1, _DAMAGED
+        if finding.is_locked:
+            self.locked, self.status = self.locked + 1, self.status or _LOCKED
+        else:
+            self.damaged, self.status = self.damaged + 1, _DAMAGED
         if self.as_json:
             self._object(finding)
             return
@@ -110,8 +115,10 @@ class _Told:
     def end(self, options: dict[str, Any], bad: str, good: str) -> None:
         self.progress.close()
         if self.as_json:
-            summary = {"checked": self.checked, "damaged": self.damaged, "bytes": self.size}
+            summary = {"checked": self.checked, "damaged": self.damaged + self.locked, "bytes": self.size}
             self.screen.line(json.dumps({"summary": summary}))
         elif not options["quiet"]:
-            result = self.screen.styled(f"{self.damaged} {bad}", "red") if self.damaged else good
+            counts = ((self.damaged, bad), (self.locked, "encrypted"))
+            found = ", ".join(f"{count} {what}" for count, what in counts if count)
+            result = self.screen.styled(found, "red") if found else good
             self.screen.line(f"{self.checked} entries checked, {readable(self.size)}: {result}")
