@@ -23,6 +23,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 from rofuse_mount import counters, mounting
+from rofuse_mount.agreements import Served
 from rofuse_mount.answering import Handle, logged
 from rofuse_mount.attaching import attach
 from rofuse_mount.backings import Backings
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from logging import Logger
 
     from rofuse_mount.supervisor.post import Post
-
 
 _THREADS = 4
 _ENDED, _OVER, _ORPHANED, _READY = 0, 253, 254, 255  # events; a number between them is a signal's
@@ -74,16 +74,14 @@ class Server:
         post: Post | None = None,
         ending: Ending | None = None,
     ) -> None:
-        self.device = device
-        self.engine = engine
-        self.options = options
-        self.mounted = mounted
-        self.on_ready = on_ready
+        self.device, self.engine, self.options = device, engine, options
+        self.mounted, self.on_ready = mounted, on_ready
         self.readahead: int | None = None  # KiB in force, where known
         self._post = post
         if mounted is not None:
             ending = Ending.of(mounted, made=made_mountpoint)
         self._end = ending
+        self._served = Served(device.fd, engine)
         max_write = options.max_write if engine.config is None else max(options.max_write, _RESUMED_MAX_WRITE)
         self._buffer_size = buffer_size(max_write)
         self._handle: Handle = engine.handle
@@ -247,6 +245,7 @@ class Server:
 
     def _close(self) -> None:
         """By the last to leave: nobody reads the descriptor any more."""
+        self._served.end()
         if self.mounted is not None:
             self.device.close()
         os.close(self._events)
@@ -275,6 +274,7 @@ class Server:
             if not first:
                 self._answer_all(requests, table)
             elif self._introduce(requests, table):
+                self._served.settle()
                 self._start_threads((self.options.threads or _THREADS) - 1)
                 if self.options.threads != 1 and isinstance(self.engine.filesystem, StoresAhead):
                     self.engine.filesystem.store_ahead(self._store)
