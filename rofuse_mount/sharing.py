@@ -194,9 +194,12 @@ class Coordinator:
 
     def close(self) -> None:
         """Takes no more workers, and lets those there are go on alone: nobody re-sends what they had in flight when
-        they die. The path is removed."""
+        they die. The path is removed, and who waits in ``accept_worker`` gets an OSError."""
+        if self._waker < 0:
+            return
         os.write(self._waker, b"q")
         self._watcher.join()
+        self._listener.shutdown(socket.SHUT_RDWR)  # closing alone wakes nobody
         self._listener.close()
         try:
             os.unlink(self.path)
@@ -206,6 +209,7 @@ class Coordinator:
             worker.close()
         self.workers.clear()
         close_all((self._wake, self._waker))
+        self._wake = self._waker = -1
 
     def __enter__(self) -> Coordinator:
         return self

@@ -215,6 +215,26 @@ def test_beside_a_server_nothing_but_its_descriptor_is_needed(
         os.close(write_end)
 
 
+def test_closing_ends_the_wait_for_a_worker(folder: Path) -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    coordinator, raised = sharing.Coordinator(folder / "socket", null, b"agreed"), list[type[Exception]]()
+
+    def accept() -> None:
+        try:
+            coordinator.accept_worker()
+        except OSError as error:
+            raised.append(type(error))
+
+    waiting = threading.Thread(target=accept)
+    waiting.start()
+    time.sleep(0.1)
+    coordinator.close()
+    coordinator.close()  # twice is as good as once
+    waiting.join(10)
+    assert raised == [OSError]
+    os.close(null)
+
+
 def test_what_was_negotiated_elsewhere_must_be_told(folder: Path) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     with (
