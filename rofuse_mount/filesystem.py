@@ -62,7 +62,7 @@ __all__ = [
 
 
 class Filesystem:
-    """A read-only filesystem; see this module's page for what holds for every method."""
+    """A read-only filesystem; what holds for every method says ``help(rofuse_mount.filesystem)``."""
 
     export: bool = False
     """Whether ``lookup`` answers ``.`` and ``..`` for every inode there is, known to the kernel or not: what file

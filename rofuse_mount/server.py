@@ -54,7 +54,7 @@ class ServeError(Exception):
 
 
 class Server:
-    """A filesystem at the kernel's other end.
+    """A filesystem at the kernel's other end: what ``mount`` and ``from_fd`` give.
 
     ``on_ready`` is called once, by the thread in ``serve``, when INIT was answered and the mount is usable; what it
     raises ends the mount and leaves ``serve``. With ``mounted`` the descriptor is the server's own and is closed at
@@ -106,13 +106,13 @@ class Server:
     ) -> Server:
         """Serves a connection whose INIT was answered elsewhere; ``negotiated`` is what was agreed there
         (``Engine.negotiated``). Raises ValueError for an agreement that is none."""
-        options = options or MountOptions()
-        device = Device(fd)
+        options, device = options or MountOptions(), Device(fd)
         engine = Engine(filesystem, options, backing=Backings(device))
         engine.resume(negotiated)
         return cls(device, engine, options)
 
     def fileno(self) -> int:
+        """The descriptor of /dev/fuse, -1 when all is over."""
         return self.device.fd
 
     def statistics(self) -> dict[str, counters.Latency]:
@@ -137,8 +137,8 @@ class Server:
     # --- the thread that waits --------------------------------------------------------------
 
     def serve(self) -> None:
-        """Serves until the filesystem is unmounted, by whomever. Call it once. Raises ServeError where serving
-        became impossible, and what ``on_ready`` raised."""
+        """Serves until the filesystem is unmounted, by whomever. Call it once. Raises ServeError where serving became
+        impossible, and what ``on_ready`` raised. Ctrl-C ends it, too; a signal that kills leaves a dead mount."""
         self._open_events()
         self._serve(())
 
