@@ -76,7 +76,6 @@ class Server:
     ) -> None:
         self.device, self.engine, self.options = device, engine, options
         self.mounted, self.on_ready = mounted, on_ready
-        self.readahead: int | None = None  # KiB in force, where known
         self._post = post
         if mounted is not None:
             ending = Ending.of(mounted, made=made_mountpoint)
@@ -129,9 +128,9 @@ class Server:
         """Takes the mount off, unless that has been done; ``serve`` then returns. From any thread or signal handler.
         Raises BusyError (``lazy`` detaches it from the tree at once and serves its users to their end), MountError.
         """
-        if self.mounted is None:
+        if self.mounted is None or self._end is None:
             raise mounting.MountpointError("this server was given a descriptor, not a mountpoint")
-        if mounting.is_mounted(self.mounted):
+        if self._end.is_mounted():
             mounting.unmount(self.mounted.mountpoint, lazy=lazy, fstype=self.mounted.fstype)
 
     # --- the thread that waits --------------------------------------------------------------
@@ -212,7 +211,7 @@ class Server:
         if end is not None and end.minor is not None and config is not None:
             wanted = self.options.max_readahead
             size = config.max_request if wanted is None else wanted
-            self.readahead = mounting.set_readahead(end.minor, size >> 10)
+            mounting.set_readahead(end.minor, size >> 10)
         if self.on_ready is not None:
             self.on_ready()
 

@@ -63,7 +63,6 @@ __all__ = [
     "check_mountpoint",
     "clear_dead",
     "is_dead",
-    "is_mounted",
     "make_mountpoint",
     "may_mount",
     "mount",
@@ -188,12 +187,6 @@ def remove_mountpoint(path: Path) -> None:
         os.rmdir(path)
     except OSError:
         pass
-
-
-def is_mounted(made: Mount) -> bool:
-    """Whether it is still what is seen at its mountpoint."""
-    entry = mountinfo.find(made.mountpoint)
-    return entry is not None and entry.minor == made.minor and entry.fstype == made.fstype
 
 
 def is_dead(path: bytes) -> bool:
