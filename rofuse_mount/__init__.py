@@ -1,8 +1,10 @@
 """Mounts archives, and read-only filesystems of one's own, speaking the kernel's FUSE protocol itself.
 
-The library: subclass ``Filesystem``, ``mount()`` it, ``serve()``. The records it deals in: ``Attr``, ``Entry``,
-``DirEntry``, ``DirEntryPlus``, ``OpenResponse``, ``StatFS``, ``Statx``, ``ForgetEntry``, ``Config``, ``Context``,
-``FileHandle``, ``MountOptions``. What can go wrong with a mount: ``MountError``, its kin in ``rofuse_mount.mounting``.
+The library: subclass ``Filesystem``, ``mount()`` it, ``serve()``; what holds for all of its methods says
+``help(rofuse_mount.filesystem)``. The records it deals in: ``Attr``, ``Entry``, ``DirEntry``, ``DirEntryPlus``,
+``OpenResponse``, ``StatFS``, ``Statx``, ``ForgetEntry``, ``Config``, ``Context``, ``FileHandle``, ``MountOptions``.
+Several processes serve one mount by means of ``rofuse_mount.sharing``. What can go wrong with a mount:
+``MountError``, its kin in ``rofuse_mount.mounting``.
 """
 
 from __future__ import annotations
@@ -65,3 +67,7 @@ def __getattr__(name: str) -> object:
 
     found: object = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'filesystem')}"), name)
     return found
+
+
+def __dir__() -> list[str]:  # what help() and completion show
+    return sorted({*globals(), *__all__})

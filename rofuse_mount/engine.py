@@ -103,6 +103,8 @@ class Engine:
         backing: Backing | None = None,
         page_size: int = 4096,
     ) -> None:
+        if not isinstance(filesystem, Filesystem):  # its class, perhaps
+            raise TypeError(f"{filesystem!r} is no instance of Filesystem")
         self.filesystem = filesystem
         self.options = options or MountOptions()
         self.backing = backing
@@ -118,13 +120,10 @@ class Engine:
         self.flags = 0
         self.largest = 0
         self._destroyed = False
-        kind = type(filesystem)
-        self.forgets = (
-            kind.forget is not Filesystem.forget or kind.batch_forget is not Filesystem.batch_forget
-        )
-        self.lists = kind.readdir is not Filesystem.readdir
-        self.lists_plus = kind.readdirplus is not Filesystem.readdirplus
-        self.entries_last = (self.lists or self.lists_plus) and kind.getattr is Filesystem.getattr
+        self.forgets = _is_written(filesystem, "forget") or _is_written(filesystem, "batch_forget")
+        self.lists = _is_written(filesystem, "readdir")
+        self.lists_plus = _is_written(filesystem, "readdirplus")
+        self.entries_last = (self.lists or self.lists_plus) and not _is_written(filesystem, "getattr")
         """Whether what is said with a name is all there is to know of an inode."""
 
     # --- in and out -------------------------------------------------------------------------
@@ -243,6 +242,11 @@ class Engine:
             self._log(f"{what} failed:\n{traceback.format_exc().rstrip()}")
         except Exception:  # a log that cannot be written must not cost the answer
             pass
+
+
+def _is_written(filesystem: Filesystem, method: str) -> bool:
+    """Whether it is another than the default: its class's, or one that was put on the instance."""
+    return getattr(getattr(filesystem, method), "__func__", None) is not getattr(Filesystem, method)
 
 
 def _name_of(opcode: int) -> str:

@@ -23,7 +23,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from errno import EINVAL, EIO, ENOSYS, ENOTDIR, ENOTTY
+from errno import EINVAL, EIO, ENOENT, ENOSYS, ENOTDIR, ENOTTY
 
 from rofuse_mount.records import (
     ROOT_INODE,
@@ -62,7 +62,7 @@ __all__ = [
 
 
 class Filesystem:
-    """A read-only filesystem; see this module's page for what holds for every method."""
+    """A read-only filesystem; what holds for every method says ``help(rofuse_mount.filesystem)``."""
 
     export: bool = False
     """Whether ``lookup`` answers ``.`` and ``..`` for every inode there is, known to the kernel or not: what file
@@ -84,7 +84,7 @@ class Filesystem:
     def lookup(self, ctx: Context, parent: int, name: bytes) -> Entry | Buffer:
         """The inode called ``name`` (1 to 255 bytes, no slash) in the directory ``parent``. A lookup that is answered
         with an inode counts as one until ``forget`` takes it back."""
-        raise FileNotFoundError
+        raise FileNotFoundError(ENOENT, "no lookup")
 
     def forget(self, ctx: Context, ino: int, nlookup: int) -> None:
         """``nlookup`` lookups of ``ino`` are over; at none left the kernel no longer uses its number. Cannot fail."""
@@ -98,7 +98,7 @@ class Filesystem:
         """The attributes, alone (valid for a second) or with the seconds they are valid for. Not written, in a
         filesystem that lists directories: those of an Entry hold as long as the kernel keeps its inode, whatever its
         ``attr_timeout``, and the root is a directory that all may read (0555)."""
-        raise FileNotFoundError
+        raise FileNotFoundError(ENOENT, "no getattr")
 
     def statx(self, ctx: Context, ino: int, fh: FileHandle | None, flags: int, mask: int) -> Statx | Buffer:
         """The attributes with the time of birth; ``flags`` AT_STATX_*, ``mask`` STATX_*: what is asked for. Sent only
@@ -146,7 +146,9 @@ class Filesystem:
     ) -> Iterable[DirEntryPlus] | Buffer:
         """As ``readdir``, with each entry's inode looked up. Not written: made of ``readdir`` and ``lookup``. One of
         the two is enough to list directories. An entry that was taken and did not fit is forgotten at once."""
-        raise OSError(ENOTDIR, "not a directory")
+        from rofuse_mount.listing import looked_up  # which builds on this module
+
+        return looked_up(self, ctx, ino, self.readdir(ctx, ino, fh, offset, size), size)
 
     def statfs(self, ctx: Context, ino: int) -> StatFS | Buffer:
         """The filesystem's size, as ``df`` shows it."""

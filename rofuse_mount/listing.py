@@ -14,7 +14,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from errno import EINVAL
 from typing import TypeVar
 
@@ -28,7 +28,7 @@ from rofuse_mount.encoding import (
     encode_entry,
 )
 from rofuse_mount.filesystem import Filesystem
-from rofuse_mount.records import Buffer, Context, DirEntry, DirEntryPlus, Entry
+from rofuse_mount.records import Attr, Buffer, Context, DirEntry, DirEntryPlus, Entry
 
 T = TypeVar("T")
 Report = Callable[[str], None]
@@ -140,6 +140,24 @@ def readdirplus_by_lookup(
         return found + record
 
     return fill(entries, size, pack)
+
+
+def looked_up(
+    filesystem: Filesystem, ctx: Context, ino: int, entries: Iterable[DirEntry] | Buffer, size: int
+) -> Iterator[DirEntryPlus]:
+    """What ``readdir`` gave, each name looked up when it is taken; one whose lookup fails has no inode."""
+    if isinstance(entries, bytes | bytearray | memoryview):
+        entries = _dirents(whole(entries, size))
+    for entry in entries:
+        found: Entry | Buffer = Entry()
+        if entry.name in _DOTS:
+            found = Entry(entry.ino, Attr(entry.ino, entry.type << 12))
+        else:
+            try:
+                found = filesystem.lookup(ctx, ino, entry.name)
+            except OSError:
+                pass
+        yield DirEntryPlus(found, entry.offset, entry.name)
 
 
 def readdir_without_plus(

@@ -85,11 +85,3 @@ def find(mountpoint: bytes, entries: Iterable[MountEntry] | None = None) -> Moun
     covered = {entry.parent_id for entry in stacked}
     visible = [entry for entry in stacked if entry.mount_id not in covered]
     return visible[-1] if visible else None
-
-
-def containing(path: bytes, entries: Iterable[MountEntry] | None = None) -> MountEntry | None:
-    """The mount that a path lies in (the longest mountpoint that is a prefix of it)."""
-    entries = read() if entries is None else list(entries)
-    prefix = path.rstrip(b"/") + b"/"
-    inside = [e.mountpoint for e in entries if prefix.startswith(e.mountpoint.rstrip(b"/") + b"/")]
-    return find(max(inside, key=len), entries) if inside else None

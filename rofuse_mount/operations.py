@@ -20,7 +20,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, TypeAlias
 
 from rofuse_mount import listing, wire
-from rofuse_mount.buffers import within
+from rofuse_mount.buffers import octets, within
 from rofuse_mount.encoding import (
     FOREVER,
     NAME_MAX,
@@ -140,7 +140,7 @@ def _statx(engine: Engine, ctx: Context, nodeid: int, request: bytes) -> Payload
 
 @operation(Opcode.READLINK)
 def _readlink(engine: Engine, ctx: Context, nodeid: int, request: bytes) -> Payload:
-    target = bytes(engine.filesystem.readlink(ctx, nodeid))
+    target = octets(engine.filesystem.readlink(ctx, nodeid))
     if len(target) > LINK_MAX:
         raise OSError(ENAMETOOLONG, "no link's target is that long")
     if not target or b"\0" in target:
@@ -260,9 +260,10 @@ def _ioctl(engine: Engine, ctx: Context, nodeid: int, request: bytes) -> Payload
         raise OSError(EINVAL, "too short")
     answer = engine.filesystem.ioctl(ctx, nodeid, fh, flags, cmd, arg, data[:in_size], out_size)
     result, output = answer if isinstance(answer, tuple) else (answer, b"")
-    if len(output) > out_size:
-        raise ValueError(f"an ioctl gave {len(output)} bytes where {out_size} were asked for")
-    return wire.IOCTL_OUT.pack(result, 0, 0, 0) + bytes(output)
+    given = octets(output)
+    if len(given) > out_size:
+        raise ValueError(f"an ioctl gave {len(given)} bytes where {out_size} were asked for")
+    return wire.IOCTL_OUT.pack(result, 0, 0, 0) + given
 
 
 @operation(Opcode.POLL, least=wire.POLL_IN.size)
@@ -312,7 +313,7 @@ def _getxattr(engine: Engine, ctx: Context, nodeid: int, request: bytes) -> Payl
     name = request[_HEADER + wire.GETXATTR_IN.size : -1]
     if not name or request[-1] or b"\0" in name:
         raise OSError(EINVAL, "not a name")
-    return _sized(bytes(engine.filesystem.getxattr(ctx, nodeid, name)), size)
+    return _sized(octets(engine.filesystem.getxattr(ctx, nodeid, name)), size)
 
 
 @operation(Opcode.LISTXATTR, least=wire.GETXATTR_IN.size)

@@ -2,7 +2,8 @@
 """The records that pass between a filesystem and the engine.
 
 Rules
-- Each can be made by position, in the order of its ``__slots__``, or by keyword. What is not said is 0.
+- Each can be made by position, in the order of its ``__slots__``, or by keyword, but MountOptions by keyword only. What
+  is not said is 0.
 - Units: times are integers of nanoseconds since 1970, timeouts float seconds (``math.inf``: for ever), sizes bytes,
   ``blocks`` 512 bytes. Ranges are those of the kernel header's fields; what does not fit is refused when it is sent.
 - They are plain classes, not dataclasses: importing ``dataclasses`` alone would double the time to mount.
@@ -36,7 +37,11 @@ class Record:
 
 
 class Attr(Record):
-    """An inode's attributes (struct fuse_attr)."""
+    """An inode's attributes (struct fuse_attr). ``mode``: the type bits (stat.S_IFREG, ...) and the permission bits.
+    ``size``: bytes; ``blocks``: of 512 bytes, None: as many as the size needs. ``rdev``: of a device node, as
+    os.makedev numbers it, 32 bits. ``atime_ns``, ``mtime_ns``, ``ctime_ns``: integers of nanoseconds. ``blksize``:
+    bytes, for who reads in blocks. ``flags``: wire.AttrFlag. ``ino``, ``nlink``, ``uid``, ``gid`` as in stat(2).
+    """
 
     __slots__ = (
         "ino",
@@ -71,18 +76,18 @@ class Attr(Record):
         flags: int = 0,
     ) -> None:
         self.ino = ino
-        self.mode = mode  # the type bits (S_IFREG, ...) and the permission bits
+        self.mode = mode
         self.nlink = nlink
         self.size = size
-        self.blocks = blocks  # None: as many as the size needs
+        self.blocks = blocks
         self.uid = uid
         self.gid = gid
-        self.rdev = rdev  # of a device node, as os.makedev numbers it; 32 bits
+        self.rdev = rdev
         self.atime_ns = atime_ns
         self.mtime_ns = mtime_ns
         self.ctime_ns = ctime_ns
         self.blksize = blksize
-        self.flags = flags  # wire.AttrFlag
+        self.flags = flags
 
 
 class Entry(Record):
@@ -250,22 +255,36 @@ class Context(Record):
 
 
 class MountOptions(Record):
-    """How a filesystem is mounted and served."""
+    """How a filesystem is mounted and served.
+
+    ``debug``: each request and its reply goes to the logger rofuse_mount.wire, at level DEBUG, in one line; "json": as
+    one JSON object. ``threads``: how many serve; None: as many as suit the machine.
+
+    ``direct_mount``: mount(2) and nothing else, which needs CAP_SYS_ADMIN. ``allow_other``: other users than the one
+    who mounts may enter. ``default_permissions``: the kernel checks permissions, by mode, uid and gid. ``noexec``:
+    nothing in it can be executed. ``fsname``: the source that the mount table shows; the type is fuse. and
+    ``subtype``. None: rofuse.
+
+    ``max_readahead``: bytes that the kernel reads ahead; None: as many as it offers. ``max_read``: bytes of the largest
+    read; None: ``max_request``, which is that of any request; over 1 MiB only where fs.fuse.max_pages_limit was raised.
+    ``max_write``: bytes, at least 4096; bounds writes, which are refused, not reads. ``max_background``: requests of
+    the kernel's own (readahead) in flight, 1 to 65535.
+    """
 
     __slots__ = (
-        "allow_other",
         "debug",
-        "default_permissions",
-        "direct_mount",
-        "fsname",
-        "max_background",
-        "max_read",
         "max_readahead",
-        "max_request",
         "max_write",
-        "noexec",
+        "max_background",
+        "direct_mount",
+        "allow_other",
+        "default_permissions",
+        "fsname",
         "subtype",
         "threads",
+        "max_read",
+        "max_request",
+        "noexec",
     )
 
     def __init__(
@@ -285,16 +304,16 @@ class MountOptions(Record):
         max_request: int = 1 << 20,
         noexec: bool = False,
     ) -> None:
-        self.debug = debug  # log each request and reply in one line; "json": as one JSON object
-        self.max_readahead = max_readahead  # bytes; None: as much as the kernel offers
-        self.max_write = max_write  # bytes; at least 4096. Bounds writes, which are refused, not reads
-        self.max_background = max_background  # requests of the kernel's own (readahead) in flight, 1 to 65535
-        self.direct_mount = direct_mount  # mount(2) and nothing else; needs CAP_SYS_ADMIN
-        self.allow_other = allow_other  # other users than the one who mounts may enter
-        self.default_permissions = default_permissions  # the kernel checks permissions by mode, uid and gid
-        self.fsname = fsname  # the source that the mount table shows
-        self.subtype = subtype  # the type it shows is fuse.SUBTYPE
-        self.threads = threads  # serving threads; None: as many as suit the machine
-        self.max_read = max_read  # bytes of the largest read; None: max_request
-        self.max_request = max_request  # bytes; over 1 MiB only where fs.fuse.max_pages_limit was raised
-        self.noexec = noexec  # nothing in it can be executed
+        self.debug = debug
+        self.max_readahead = max_readahead
+        self.max_write = max_write
+        self.max_background = max_background
+        self.direct_mount = direct_mount
+        self.allow_other = allow_other
+        self.default_permissions = default_permissions
+        self.fsname = fsname
+        self.subtype = subtype
+        self.threads = threads
+        self.max_read = max_read
+        self.max_request = max_request
+        self.noexec = noexec

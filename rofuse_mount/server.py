@@ -23,6 +23,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 from rofuse_mount import counters, mounting
+from rofuse_mount.agreements import Served
 from rofuse_mount.answering import Handle, logged
 from rofuse_mount.attaching import attach
 from rofuse_mount.backings import Backings
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
     from rofuse_mount.supervisor.post import Post
 
-
 _THREADS = 4
 _ENDED, _OVER, _ORPHANED, _READY = 0, 253, 254, 255  # events; a number between them is a signal's
 _OVER_SECONDS = 1.0  # for requests that are answered still, when nobody could read the replies any more
@@ -54,7 +54,7 @@ class ServeError(Exception):
 
 
 class Server:
-    """A filesystem at the kernel's other end.
+    """A filesystem at the kernel's other end: what ``mount`` and ``from_fd`` give.
 
     ``on_ready`` is called once, by the thread in ``serve``, when INIT was answered and the mount is usable; what it
     raises ends the mount and leaves ``serve``. With ``mounted`` the descriptor is the server's own and is closed at
@@ -74,16 +74,13 @@ class Server:
         post: Post | None = None,
         ending: Ending | None = None,
     ) -> None:
-        self.device = device
-        self.engine = engine
-        self.options = options
-        self.mounted = mounted
-        self.on_ready = on_ready
-        self.readahead: int | None = None  # KiB in force, where known
+        self.device, self.engine, self.options = device, engine, options
+        self.mounted, self.on_ready = mounted, on_ready
         self._post = post
         if mounted is not None:
             ending = Ending.of(mounted, made=made_mountpoint)
         self._end = ending
+        self._served = Served(device.fd, engine)
         max_write = options.max_write if engine.config is None else max(options.max_write, _RESUMED_MAX_WRITE)
         self._buffer_size = buffer_size(max_write)
         self._handle: Handle = engine.handle
@@ -108,13 +105,13 @@ class Server:
     ) -> Server:
         """Serves a connection whose INIT was answered elsewhere; ``negotiated`` is what was agreed there
         (``Engine.negotiated``). Raises ValueError for an agreement that is none."""
-        options = options or MountOptions()
-        device = Device(fd)
+        options, device = options or MountOptions(), Device(fd)
         engine = Engine(filesystem, options, backing=Backings(device))
         engine.resume(negotiated)
         return cls(device, engine, options)
 
     def fileno(self) -> int:
+        """The descriptor of /dev/fuse, -1 when all is over."""
         return self.device.fd
 
     def statistics(self) -> dict[str, counters.Latency]:
@@ -131,16 +128,16 @@ class Server:
         """Takes the mount off, unless that has been done; ``serve`` then returns. From any thread or signal handler.
         Raises BusyError (``lazy`` detaches it from the tree at once and serves its users to their end), MountError.
         """
-        if self.mounted is None:
+        if self.mounted is None or self._end is None:
             raise mounting.MountpointError("this server was given a descriptor, not a mountpoint")
-        if mounting.is_mounted(self.mounted):
+        if self._end.is_mounted():
             mounting.unmount(self.mounted.mountpoint, lazy=lazy, fstype=self.mounted.fstype)
 
     # --- the thread that waits --------------------------------------------------------------
 
     def serve(self) -> None:
-        """Serves until the filesystem is unmounted, by whomever. Call it once. Raises ServeError where serving
-        became impossible, and what ``on_ready`` raised."""
+        """Serves until the filesystem is unmounted, by whomever. Call it once. Raises ServeError where serving became
+        impossible, and what ``on_ready`` raised. Ctrl-C ends it, too; a signal that kills leaves a dead mount."""
         self._open_events()
         self._serve(())
 
@@ -214,7 +211,7 @@ class Server:
         if end is not None and end.minor is not None and config is not None:
             wanted = self.options.max_readahead
             size = config.max_request if wanted is None else wanted
-            self.readahead = mounting.set_readahead(end.minor, size >> 10)
+            mounting.set_readahead(end.minor, size >> 10)
         if self.on_ready is not None:
             self.on_ready()
 
@@ -247,6 +244,7 @@ class Server:
 
     def _close(self) -> None:
         """By the last to leave: nobody reads the descriptor any more."""
+        self._served.end()
         if self.mounted is not None:
             self.device.close()
         os.close(self._events)
@@ -275,6 +273,7 @@ class Server:
             if not first:
                 self._answer_all(requests, table)
             elif self._introduce(requests, table):
+                self._served.settle()
                 self._start_threads((self.options.threads or _THREADS) - 1)
                 if self.options.threads != 1 and isinstance(self.engine.filesystem, StoresAhead):
                     self.engine.filesystem.store_ahead(self._store)

@@ -6,8 +6,8 @@ another, and a reply finds its request. The coordinator keeps a duplicate of eac
 not die with it, and asks the kernel to deliver it again to the others. A worker is told what was negotiated at INIT,
 and so can serve at once; the connection it came by is its sign of life.
 
-    coordinator = Coordinator("/run/me/share", server.fileno(), server.engine.negotiated)
-    while True:
+    coordinator = Coordinator("/run/me/share", server.fileno())
+    while True:                                        # in a thread, while the server serves
         coordinator.accept_worker()
 
     with connect("/run/me/share") as share:            # in another process
@@ -29,8 +29,10 @@ import socket
 import threading
 from collections.abc import Iterable
 from struct import Struct
+from time import monotonic
 from types import TracebackType
 
+from rofuse_mount import agreements
 from rofuse_mount.device import Device
 
 _CREDENTIALS = Struct("<iII")  # struct ucred: pid, uid, gid
@@ -93,12 +95,13 @@ class Worker:
 
 
 class Coordinator:
-    """Hands out clones of ``fd``, which stays the caller's, at a socket. ``negotiated``: ``Engine.negotiated``.
+    """Hands out clones of ``fd``, which stays the caller's, at a socket. ``negotiated``: ``Engine.negotiated``; None,
+    where a Server of this process has ``fd``: what it negotiates.
 
     ``workers`` are those that live. Any thread may call any method; a thread of its own waits for workers' ends.
     """
 
-    def __init__(self, socket_path: str | os.PathLike[str], fd: int, negotiated: bytes = b"") -> None:
+    def __init__(self, socket_path: str | os.PathLike[str], fd: int, negotiated: bytes | None = None) -> None:
         """Raises OSError: the path is taken, or cannot be made."""
         self.fd, self.negotiated = fd, negotiated
         self.path = os.fspath(socket_path)
@@ -122,18 +125,23 @@ class Coordinator:
 
     def accept_worker(self, timeout: float | None = None) -> Worker:
         """Waits for the next worker of this user (or root) and gives it a clone. Strangers are refused, and who has
-        gone before it was served is passed over. Raises TimeoutError, OSError."""
+        gone before it was served is passed over. Who comes before INIT is answered waits until it is. Raises
+        TimeoutError (after ``timeout`` seconds), ValueError where it is not known what was negotiated, OSError."""
+        if self.negotiated is None:
+            began = monotonic()
+            self.negotiated = agreements.negotiated(self.fd, timeout)
+            timeout = None if timeout is None else max(0.001, timeout - (monotonic() - began))
         self._listener.settimeout(timeout)
         while True:
             connection, _ = self._listener.accept()
-            worker = self._welcome(connection)
+            worker = self._welcome(connection, self.negotiated)
             if worker is not None:
                 with self._lock:
                     self.workers.append(worker)
                 os.write(self._waker, b"w")
                 return worker
 
-    def _welcome(self, connection: socket.socket) -> Worker | None:
+    def _welcome(self, connection: socket.socket, negotiated: bytes) -> Worker | None:
         pid, uid = peer(connection)
         if uid not in (0, os.getuid()):
             connection.close()
@@ -146,7 +154,7 @@ class Coordinator:
         try:
             socket.send_fds(
                 connection,
-                [_GREETING + self.negotiated],
+                [_GREETING + negotiated],
                 [fd],
                 socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL,
             )
@@ -186,9 +194,12 @@ class Coordinator:
 
     def close(self) -> None:
         """Takes no more workers, and lets those there are go on alone: nobody re-sends what they had in flight when
-        they die. The path is removed."""
+        they die. The path is removed, and who waits in ``accept_worker`` gets an OSError."""
+        if self._waker < 0:
+            return
         os.write(self._waker, b"q")
         self._watcher.join()
+        self._listener.shutdown(socket.SHUT_RDWR)  # closing alone wakes nobody
         self._listener.close()
         try:
             os.unlink(self.path)
@@ -198,6 +209,7 @@ class Coordinator:
             worker.close()
         self.workers.clear()
         close_all((self._wake, self._waker))
+        self._wake = self._waker = -1
 
     def __enter__(self) -> Coordinator:
         return self

@@ -64,7 +64,6 @@ __all__ = [
     "check_that_it_can_be_made",
     "clear_dead",
     "is_dead",
-    "is_mounted",
     "make_mountpoint",
     "may_mount",
     "mount",
@@ -202,12 +201,6 @@ def remove_mountpoint(path: Path) -> None:
         os.rmdir(path)
     except OSError:
         pass
-
-
-def is_mounted(made: Mount) -> bool:
-    """Whether it is still what is seen at its mountpoint."""
-    entry = mountinfo.find(made.mountpoint)
-    return entry is not None and entry.minor == made.minor and entry.fstype == made.fstype
 
 
 def is_dead(path: bytes) -> bool:

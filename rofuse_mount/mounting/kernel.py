@@ -93,20 +93,15 @@ def unmount(path: bytes, *, lazy: bool) -> int:
     return get_errno() if failed else 0
 
 
-def set_readahead(minor: int, kib: int) -> int | None:
+def set_readahead(minor: int, kib: int) -> None:
     """Sets the read-ahead window of a connection where that is permitted; after INIT was answered, as the answer
-    sets it too. Returns the KiB in force, None where the kernel does not say."""
+    sets it too."""
     path = f"/sys/class/bdi/0:{minor}/read_ahead_kb"
     try:
         with open(path, "wb", buffering=0) as setting:
             setting.write(b"%d" % kib)
     except OSError:
         pass  # not ours to set: what the kernel chose stays
-    try:
-        with open(path, "rb") as setting:
-            return int(setting.read())
-    except (OSError, ValueError):
-        return None
 
 
 def abort(minor: int) -> bool:

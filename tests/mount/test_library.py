@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import rofuse_mount
 from rofuse_mount import mounting
 from tests.mount.conftest import SECONDS, eventually, shell, table_entry
 from tests.mount.probes import ask
@@ -153,8 +154,16 @@ print([name for name in sys.modules if name.split(".")[0] in ("click", "rich")])
     assert shell(sys.executable, "-c", program).stdout == "[]\n"
 
 
+def test_help_shows_every_public_name() -> None:
+    program = "import pydoc, rofuse_mount; print(pydoc.plain(pydoc.render_doc(rofuse_mount)))"
+    text = shell(sys.executable, "-c", program).stdout
+    for name in rofuse_mount.__all__:
+        assert re.search(rf"^ *(class )?{name}\b", text, re.MULTILINE), name
+    for kind in rofuse_mount.MountOptions, rofuse_mount.Attr:
+        assert all(f"``{field}``" in (kind.__doc__ or "") for field in kind.__slots__), kind
+
+
 def test_every_public_name_is_what_it_says() -> None:
-    import rofuse_mount
     from rofuse_mount import filesystem, server
 
     assert rofuse_mount.mount is server.mount

@@ -9,16 +9,16 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from rofuse_mount import mounting, sharing
-from rofuse_mount.device import Device
+from rofuse_mount.device import Device, readable
 from rofuse_mount.engine import Engine
 from rofuse_mount.records import MountOptions
-from rofuse_mount.server import Server
+from rofuse_mount.server import Server, mount
 from tests.mount.conftest import NOBODY, eventually, shell
 from tests.mount.test_server_mounts import Memory
 from tests.mount.test_supervised import BIG, assert_undisturbed, original, reading
@@ -165,6 +165,84 @@ def test_what_is_no_coordinator_is_said(folder: Path) -> None:
             sharing.connect(folder / "other")
         thread.join()
         assert len(os.listdir("/proc/self/fd")) <= len(before)
+
+
+def in_a_process(work: Callable[[], None]) -> int:
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    return pid
+
+
+def test_beside_a_server_nothing_but_its_descriptor_is_needed(
+    fuse: None, root: None, folder: Path, mountpoint: Path
+) -> None:
+    """The coordinator is there before INIT is, and is told nothing; the worker still gets what was negotiated."""
+    read_end, write_end = os.pipe()
+    path = folder / "socket"
+
+    def coordinate() -> None:
+        server = mount(mountpoint, Memory(big=BIG))
+        with sharing.Coordinator(path, server.fileno()) as coordinator:
+            with pytest.raises(TimeoutError):
+                coordinator.accept_worker(0.1)
+            threading.Thread(target=coordinator.accept_worker, daemon=True).start()
+            time.sleep(0.2)
+            server.serve()
+
+    def work() -> None:
+        assert eventually(path.exists)
+        with sharing.connect(path) as share:
+            server = Server.from_fd(share.fd, Memory(big=BIG), share.negotiated)
+            os.write(write_end, b"connected")
+            server.serve()
+
+    pids = [in_a_process(coordinate), in_a_process(work)]
+    try:
+        assert readable((read_end,), 30)
+        assert shell("ls", mountpoint).stdout == "big\n"
+        assert shell("umount", mountpoint).returncode == 0
+        for pid in pids:
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    finally:
+        shell("umount", "-l", mountpoint)
+        os.close(read_end)
+        os.close(write_end)
+
+
+def test_closing_ends_the_wait_for_a_worker(folder: Path) -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    coordinator, raised = sharing.Coordinator(folder / "socket", null, b"agreed"), list[type[Exception]]()
+
+    def accept() -> None:
+        try:
+            coordinator.accept_worker()
+        except OSError as error:
+            raised.append(type(error))
+
+    waiting = threading.Thread(target=accept)
+    waiting.start()
+    time.sleep(0.1)
+    coordinator.close()
+    coordinator.close()  # twice is as good as once
+    waiting.join(10)
+    assert raised == [OSError]
+    os.close(null)
+
+
+def test_what_was_negotiated_elsewhere_must_be_told(folder: Path) -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    with (
+        sharing.Coordinator(folder / "socket", null) as coordinator,
+        pytest.raises(ValueError, match="negotiated"),
+    ):
+        coordinator.accept_worker(5)
+    os.close(null)
 
 
 def test_clones_are_made_and_closed_together(workers: Workers) -> None:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import threading
 from errno import (
     EACCES,
+    EINVAL,
     EIO,
     ENOENT,
     ENOMEM,
+    ENOSYS,
     ENOTDIR,
+    ENOTTY,
     ESTALE,
     ETIMEDOUT,
 )
 
 import pytest
 
+from rofuse_mount.engine import Engine
 from rofuse_mount.filesystem import Filesystem
 from rofuse_mount.records import (
     Attr,
@@ -153,7 +157,12 @@ def test_whatever_a_method_returns_there_is_one_reply(method: str, opcode: int, 
         ("read", Opcode.READ, None),
         ("read", Opcode.READ, "text"),
         ("read", Opcode.READ, [b"a", None]),
+        ("read", Opcode.READ, 3),
         ("readlink", Opcode.READLINK, b""),
+        ("readlink", Opcode.READLINK, 7),
+        ("getxattr", Opcode.GETXATTR, 7),
+        ("getxattr", Opcode.GETXATTR, [117]),
+        ("ioctl", Opcode.IOCTL, (0, [1, 2])),
         ("readlink", Opcode.READLINK, b"a\0b"),
         ("open", Opcode.OPEN, None),
         ("open", Opcode.OPEN, OpenResponse(fh=-1)),
@@ -186,6 +195,53 @@ def test_records_are_made_by_position_or_keyword_and_equal_by_value() -> None:
     assert not hasattr(Attr(), "__dict__")
     with pytest.raises(TypeError):
         hash(Attr())
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "errno"),
+    [
+        ("lookup", (1, b"name"), ENOENT),
+        ("getattr", (1, None), ENOENT),
+        ("readlink", (1,), EINVAL),
+        ("open", (1, 0), ENOSYS),
+        ("read", (1, 0, 0, 4096), EIO),
+        ("opendir", (1, 0), ENOSYS),
+        ("readdir", (1, 0, 0, 4096), ENOTDIR),
+        ("readdirplus", (1, 0, 0, 4096), ENOTDIR),
+        ("access", (1, 4), ENOSYS),
+        ("getxattr", (1, b"user.a"), ENOSYS),
+        ("listxattr", (1,), ENOSYS),
+        ("lseek", (1, 0, 0, 3), ENOSYS),
+        ("statx", (1, None, 0, 0), ENOSYS),
+        ("ioctl", (1, 0, 0, 1, 0, b"", 0), ENOTTY),
+        ("poll", (1, 0, 1, None), ENOSYS),
+        ("bmap", (1, 0, 512), ENOSYS),
+    ],
+)
+def test_a_default_that_is_called_says_its_errno(
+    method: str, arguments: tuple[object, ...], errno: int
+) -> None:
+    """As a subclass does with ``super()``, and a test without a mount."""
+    with pytest.raises(OSError) as caught:
+        getattr(Filesystem(), method)(Context(), *arguments)
+    assert caught.value.errno == errno
+
+
+def test_methods_may_be_put_on_an_instance() -> None:
+    """As tests with mocks do."""
+    filesystem, forgotten = Filesystem(), list[tuple[int, int]]()
+    filesystem.forget = lambda ctx, ino, nlookup: forgotten.append((ino, nlookup))  # type: ignore[method-assign]
+    filesystem.readdir = lambda *_: [DirEntry(2, 1, 8, b"file")]  # type: ignore[method-assign]
+    engine = connect(filesystem)
+    engine.handle(request(Opcode.BATCH_FORGET, BODIES[Opcode.BATCH_FORGET]))
+    assert forgotten == [(2, 1), (3, 4)]
+    assert b"file" in ask(engine, Opcode.READDIRPLUS).payload
+
+
+@pytest.mark.parametrize("given", [Filesystem, object(), None])
+def test_what_is_no_filesystem_is_said_at_once(given: object) -> None:
+    with pytest.raises(TypeError, match="Filesystem"):
+        Engine(given)  # type: ignore[arg-type]
 
 
 def test_the_caller_is_told() -> None:

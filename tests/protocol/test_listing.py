@@ -124,7 +124,21 @@ class PackedPlus(Counting):
         return packed
 
 
-KINDS = [Plain, Plus, PackedPlain, PackedPlus]
+class CallingUp(Plain):
+    def readdirplus(
+        self, ctx: Context, ino: int, fh: int, offset: int, size: int
+    ) -> Iterable[DirEntryPlus] | Buffer:
+        return super().readdirplus(ctx, ino, fh, offset, size)
+
+
+class PackedCallingUp(PackedPlain):
+    def readdirplus(
+        self, ctx: Context, ino: int, fh: int, offset: int, size: int
+    ) -> Iterable[DirEntryPlus] | Buffer:
+        return super().readdirplus(ctx, ino, fh, offset, size)
+
+
+KINDS = [Plain, Plus, PackedPlain, PackedPlus, CallingUp, PackedCallingUp]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -246,6 +260,25 @@ def test_an_unknown_inode_is_shown_as_a_number_that_is_not_0() -> None:
     plain: Filesystem = type("Plain", (Filesystem,), {"readdir": lambda *_: [DirEntry(0, 1, 8, b"a")]})()
     [entry] = parse(ask(connect(plain), Opcode.READDIR).payload, False)
     assert entry.ino == UNKNOWN_INO
+
+
+def test_the_default_of_readdirplus_is_made_of_readdir_and_lookup() -> None:
+    class Gone(Plain):
+        def lookup(self, ctx: Context, parent: int, name: bytes) -> Entry:
+            if name == b"gone":
+                raise FileNotFoundError
+            return super().lookup(ctx, parent, name)
+
+    filesystem = Gone([b"a", b"gone", b"b"])
+    made = filesystem.readdirplus(Context(), 1, 0, 0, 4096)
+    assert not isinstance(made, Buffer)
+    *dots, a, gone, b = made
+    assert [(dot.name, dot.offset) for dot in dots] == [(b".", 1), (b"..", 2)]
+    assert a == DirEntryPlus(Entry(102, Attr(102, stat.S_IFREG)), 3, b"a")
+    assert gone == DirEntryPlus(Entry(), 4, b"gone")
+    assert b == DirEntryPlus(Entry(104, Attr(104, stat.S_IFREG)), 5, b"b")
+    assert filesystem.lookups == {102: 1, 104: 1}
+    assert filesystem.closed == 1
 
 
 def test_no_listing_at_all_is_enotdir() -> None:

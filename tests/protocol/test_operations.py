@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import mmap
 import stat
+from array import array
 from collections.abc import Sequence
 from errno import (
     E2BIG,
@@ -26,7 +28,6 @@ from rofuse_mount import encoding, wire
 from rofuse_mount.filesystem import Filesystem
 from rofuse_mount.records import (
     Attr,
-    Buffer,
     Context,
     Entry,
     ForgetEntry,
@@ -38,6 +39,12 @@ from rofuse_mount.wire import Opcode, OpenFlag
 from tests.protocol.kernel import BODIES, Example, answering, ask, check, connect, read_body, request
 
 NS = 1_000_000_000
+
+
+def mapped(data: bytes) -> mmap.mmap:
+    memory = mmap.mmap(-1, len(data))
+    memory[:] = data
+    return memory
 
 
 def entry_out(payload: bytes) -> dict[str, int]:
@@ -314,8 +321,11 @@ def test_a_file_that_cannot_be_passed_through_is_read() -> None:
         (memoryview(b"a.b.c.")[::2], b"abc"),
         (memoryview(b"abcdef").cast("B", (2, 3)), b"abcdef"),
         (memoryview(b""), b""),
+        (array("H", b"abcdefgh??"), b"abcdefgh"),
+        (mapped(b"abcdefgh!"), b"abcdefgh"),
         ([], b""),
         ([b""], b""),
+        ([mapped(b"ab"), array("B", b"cd")], b"abcd"),
         ([b"ab", memoryview(b"cd"), bytearray(b"ef")], b"abcdef"),
         ((b"abcd", b"efgh", b"ijkl"), b"abcdefgh"),
         ([b"abcdef", memoryview(b"ghij"), b"x"], b"abcdefgh"),
@@ -371,7 +381,7 @@ def test_releases_arrive() -> None:
 # --- extended attributes ----------------------------------------------------------------
 
 
-def getxattr(value: Buffer, size: int) -> tuple[int, bytes]:
+def getxattr(value: Any, size: int) -> tuple[int, bytes]:
     body = wire.GETXATTR_IN.pack(size, 0) + b"user.a\0"
     return ask(connect(answering("getxattr", value)), Opcode.GETXATTR, body)
 
@@ -384,6 +394,18 @@ def test_getxattr_tells_the_size_the_value_or_erange(value: bytes, size: int) ->
         assert getxattr(value, size) == (ERANGE, b"")
     else:
         assert getxattr(value, size) == (0, value)
+
+
+def test_a_value_may_be_any_buffer() -> None:
+    for value in (
+        b"value",
+        bytearray(b"value"),
+        memoryview(b"value"),
+        mapped(b"value"),
+        array("B", b"value"),
+    ):
+        assert getxattr(value, 5) == (0, b"value")
+        assert ask(connect(answering("readlink", value)), Opcode.READLINK).payload == b"value"
 
 
 def test_an_attribute_has_64_kib_at_most() -> None:

@@ -49,27 +49,6 @@ def test_the_mount_on_top_is_found_in_any_order() -> None:
 
 
 @pytest.mark.parametrize(
-    "path, mountpoint",
-    [
-        (b"/mnt/a b/c/d", b"/mnt/a b"),
-        (b"/mnt/a b", b"/mnt/a b"),
-        (b"/mnt/a bc", b"/mnt"),
-        (b"/usr", b"/"),
-        (b"/", b"/"),
-        (b"/mnt/s/x", b"/mnt/s"),
-    ],
-)
-def test_a_path_lies_in_the_mount_with_the_longest_mountpoint(path: bytes, mountpoint: bytes) -> None:
-    entry = mountinfo.containing(path, table())
-    assert entry is not None
-    assert entry.mountpoint == mountpoint
-
-
-def test_nothing_contains_a_path_of_an_empty_table() -> None:
-    assert mountinfo.containing(b"/usr", []) is None
-
-
-@pytest.mark.parametrize(
     "line", [b"", b"1 2 3", b"1 2 0:1 / / rw - ext4", b"x 2 0:1 / / rw - t s o", b"\0" * 9]
 )
 def test_what_is_no_line_is_refused(line: bytes) -> None:

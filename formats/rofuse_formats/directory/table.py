@@ -14,7 +14,7 @@ from array import array
 from bisect import bisect_right
 
 from rofuse_formats.errors import IndexDamagedError
-from rofuse_formats.image.reader import Image
+from rofuse_formats.image.reader import Image, mapped_column
 
 _ROW = 8 + 8 + 1
 
@@ -46,18 +46,10 @@ class Table:
         rows = image.inode_count
         if len(section) != rows * _ROW:
             raise IndexDamagedError("the index lacks what the directory's files were")
-        self.start = _column(section[: 8 * rows])
-        self.inode = _column(section[8 * rows : 16 * rows])
+        self.start = mapped_column(section[: 8 * rows], "Q")
+        self.inode = mapped_column(section[8 * rows : 16 * rows], "Q")
         self.mountpoint = section[16 * rows :]
 
     def node_at(self, address: int) -> int:
         """Nodeid of the file at an address: the last that does not begin behind it. 0 where all do."""
         return bisect_right(self.start, address)
-
-
-def _column(view: memoryview) -> memoryview:
-    if sys.byteorder == "big":
-        swapped = array("Q", view.tobytes())
-        swapped.byteswap()
-        return memoryview(swapped)
-    return view.cast("Q")

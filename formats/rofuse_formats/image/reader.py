@@ -26,14 +26,15 @@ from rofuse_formats.image import layout
 Column = memoryview
 
 
-def _column(view: memoryview, code: str) -> memoryview:
+def mapped_column(view: memoryview, code: str) -> memoryview:
+    """Little-endian numbers of a type of ``array``, where they lie."""
     if sys.byteorder == "big":
         swapped = array(code, view.tobytes())
         swapped.byteswap()
         return memoryview(swapped)
     native: Any = code  # the types know literal codes only; ours are in layout's table
-    column: memoryview = view.cast(native)
-    return column
+    numbers: memoryview = view.cast(native)
+    return numbers
 
 
 class Image:
@@ -43,7 +44,7 @@ class Image:
         view = memoryview(buffer)
         columns, heaps, counts = layout.places(view, len(view))
         found = {
-            name: _column(view[at : at + size], code)
+            name: mapped_column(view[at : at + size], code)
             for (name, code, _table, _extra), (at, size) in zip(layout.COLUMNS, columns, strict=True)
         }
         self.buffer = view

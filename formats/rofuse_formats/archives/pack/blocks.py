@@ -17,6 +17,7 @@ from itertools import accumulate
 
 from rofuse_formats.archives.pack.superblock import SIZE, Superblock
 from rofuse_formats.errors import DamagedError, IndexDamagedError
+from rofuse_formats.image.reader import mapped_column
 
 PLAIN = 1 << 31
 """Stored as it is."""
@@ -79,16 +80,8 @@ class Table:
             at += size
         if at != len(view):
             raise IndexDamagedError("the index is not of this pack's blocks")
-        self.starts, self.places, self.checksums = map(_numbers, columns[:3])
+        self.starts, self.places, self.checksums = (mapped_column(view, "Q") for view in columns[:3])
         self.kinds, self.dictionary = columns[3], bytes(columns[4])
-
-
-def _numbers(view: memoryview) -> memoryview:
-    if sys.byteorder == "big":
-        swapped = array("Q", view.tobytes())
-        swapped.byteswap()
-        return memoryview(swapped)
-    return view.cast("Q")
 
 
 IS_PLAIN, HAS_DICTIONARY = PLAIN >> 30, WITH_DICTIONARY >> 30

@@ -21,7 +21,6 @@ LOCAL_HEADER = Struct("<4sHHHIIIIHH")
 # signature; made by, version needed, flags, method; time and date; crc, packed, size; lengths of name, extra fields and
 # comment; disk, internal attributes; external attributes, offset of the local header
 CENTRAL_HEADER = Struct("<IHHHHIIIIHHHHHII")
-CENTRAL_NUMBER = int.from_bytes(CENTRAL, "little")
 # signature; this disk, disk of the directory; entries on this disk, entries; size, offset; length of the comment
 END_RECORD = Struct("<4sHHHHIIH")
 # signature; size of what follows; made by, version needed; this disk, disk of the directory; entries on this disk,

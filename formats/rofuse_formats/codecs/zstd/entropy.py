@@ -324,21 +324,15 @@ def substitute(offsets: Sequence[int], earlier: Sequence[int]) -> tuple[int, ...
     )
 
 
-def repeated_offsets(
+def follow_offsets(
     bitstream: bytes, count: int, tables: tuple[Table, Table, Table], offsets: tuple[int, ...] = UNKNOWN
-) -> tuple[int, ...]:
-    """The three repeated offsets after ``count`` sequences, given those before (RFC 8878 §3.1.1.4 and §3.1.1.5).
+) -> tuple[tuple[int, ...], int]:
+    """The three repeated offsets after ``count`` sequences, given those before (RFC 8878 §3.1.1.4 and §3.1.1.5), and
+    the largest offset that is written out (0 for none).
 
     ``bitstream`` is what follows the tables in the block, to its end. ``tables`` are for literal lengths, offsets
     and match lengths.
     """
-    return follow_offsets(bitstream, count, tables, offsets)[0]
-
-
-def follow_offsets(
-    bitstream: bytes, count: int, tables: tuple[Table, Table, Table], offsets: tuple[int, ...] = UNKNOWN
-) -> tuple[tuple[int, ...], int]:
-    """As ``repeated_offsets``, and the largest offset that is written out (0 for none)."""
     largest = 0
     if not count:
         return offsets, largest
