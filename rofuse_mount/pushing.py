@@ -378,4 +378,7 @@ class Pusher:
     def _is_soon(self, node: int) -> bool:
         """Whether a file is at hand, or as good as that."""
         archive = self._archive
-        return archive.is_at_hand(node, 0, self._image.size[node - 1]) or archive.is_decoded_soon(node)
+        try:
+            return archive.is_at_hand(node, 0, self._image.size[node - 1]) or archive.is_decoded_soon(node)
+        except Exception:  # whatever it is, who reads the file is told
+            return False

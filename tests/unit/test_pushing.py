@@ -409,6 +409,18 @@ def test_a_store_that_fails_in_any_way_is_not_the_end(many: Reader) -> None:
     assert many.requests == 18
 
 
+def test_what_cannot_even_be_looked_at_ends_a_push_without_a_word(
+    many: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_arguments: int) -> bool:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(many.archive, "is_at_hand", broken)
+    monkeypatch.setattr(pushing, "monotonic", itertools.count().__next__)  # late from the first file on
+    many(*range(2, 20))
+    assert many.requests == 18 and not many.pusher._storing
+
+
 def test_empty_and_large_files_and_directories_are_passed_over(tmp_path: Path) -> None:
     sizes = [10, 10, 0, SMALL + 1, 10, SMALL, 10]
     many = Reader(tar(tmp_path / "a.tar", sizes), Kernel())
