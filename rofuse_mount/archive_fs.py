@@ -3,8 +3,8 @@
 Strategy
 Nothing of an archive ever changes, so every answer is valid for ever, absent names included, and every method gives
 the bytes of the kernel's structure, made from the image's columns with one ``pack``. Files and directories are
-stateless: there is nothing to open. What the archive does not have (extended attributes, holes, times of birth) is
-answered ENOSYS, and the kernel never asks again.
+stateless: there is nothing to open. What the archive does not have (extended attributes, times of birth) is answered
+ENOSYS, and the kernel never asks again.
 
 Rules
 - nodeid = row in the image + 1, so FORGET means nothing and any server of the same image answers the same. With
@@ -50,9 +50,8 @@ _BLOCK = 4096
 _U64 = (1 << 64) - 1
 _NS = 1_000_000_000
 _ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
-_MOST_MAPPED = (
-    32 << 20
-)  # bytes of the index, of the archive and of programs that may count as this process's memory
+# bytes of the index, of the archive and of programs that may count as this process's memory
+_MOST_MAPPED = 32 << 20
 _LOOKED_UP = 16  # entries that a name is looked for among
 _SELDOM = 256  # entries that are looked at between two looks at memory
 _LOOKED_AT = 256  # inodes, for a first file
@@ -107,7 +106,7 @@ class ArchiveFilesystem(Filesystem):
         self.archive.bring_in()
 
     def store_ahead(self, store: Store) -> None:
-        """See ``rofuse_mount.server``: pushes from now on what its readers will want next."""
+        """See ``rofuse_mount.turns``: pushes from now on what its readers will want next."""
 
         def counted(nodeid: int, data: list[memoryview]) -> bool:
             self._touch(1)
