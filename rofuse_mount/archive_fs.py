@@ -3,8 +3,8 @@
 Strategy
 Nothing of an archive ever changes, so every answer is valid for ever, absent names included, and every method gives
 the bytes of the kernel's structure, made from the image's columns with one ``pack``. Files and directories are
-stateless: there is nothing to open. What the archive does not have (extended attributes, holes, times of birth) is
-answered ENOSYS, and the kernel never asks again.
+stateless: there is nothing to open. What the archive does not have (extended attributes, times of birth) is answered
+ENOSYS, and the kernel never asks again.
 
 Rules
 - nodeid = row in the image + 1, so FORGET means nothing and any server of the same image answers the same. With
@@ -108,7 +108,7 @@ class ArchiveFilesystem(Filesystem):
         self.archive.bring_in()
 
     def store_ahead(self, store: Store) -> None:
-        """See ``rofuse_mount.server``: pushes from now on what its readers will want next."""
+        """See ``rofuse_mount.turns``: pushes from now on what its readers will want next."""
 
         def counted(nodeid: int, data: list[memoryview]) -> bool:
             self._touch(1)

@@ -10,6 +10,7 @@ Rules
   is looked up before there is room for it, and what a filesystem counted but the kernel does not see is forgotten.
 - An iterable is closed when no more is taken from it.
 - An error after the first entry ends the listing there: the kernel comes back for the rest and meets the error then.
+- What was to go on after an offset and has that offset again is an error at once: who lists would never come to an end.
 """
 
 from __future__ import annotations
@@ -30,21 +31,29 @@ from rofuse_mount.encoding import (
 from rofuse_mount.filesystem import Filesystem
 from rofuse_mount.records import Attr, Buffer, Context, DirEntry, DirEntryPlus, Entry
 
-T = TypeVar("T")
+T = TypeVar("T", DirEntry, DirEntryPlus)
 Report = Callable[[str], None]
 
 _DOTS = (b".", b"..")
 _NODEID, _INO, _MODE = (wire.ENTRY_OUT.fields.index(name) for name in ("nodeid", "ino", "mode"))
 
 
-def fill(entries: Iterable[T], size: int, pack: Callable[[T, int], bytes | None]) -> bytes:
-    """As many records as fit into ``size`` bytes. ``pack`` is given an entry and the room that is left. Raises EINVAL
-    where not even one fits."""
+class _BegunAnewError(ValueError):
+    """The offset was not looked at, or is not the entry's alone."""
+
+
+def fill(entries: Iterable[T], after: int, size: int, pack: Callable[[T, int], bytes | None]) -> bytes:
+    """As many records as fit into ``size`` bytes, of the entries after an offset. ``pack`` is given an entry and the
+    room that is left. Raises EINVAL where not even one fits."""
     records: list[bytes] = []
     room = size
     iterator = iter(entries)
     try:
         for entry in iterator:
+            if entry.offset == after and after:
+                raise _BegunAnewError(
+                    f"what was asked for after offset {after} has an entry with that offset"
+                )
             record = pack(entry, room)
             if record is None:
                 if not records:
@@ -52,8 +61,8 @@ def fill(entries: Iterable[T], size: int, pack: Callable[[T, int], bytes | None]
                 break
             records.append(record)
             room -= len(record)
-    except Exception:
-        if not records:
+    except Exception as error:
+        if not records or isinstance(error, _BegunAnewError):
             raise
     finally:
         close = getattr(iterator, "close", None)
@@ -87,7 +96,7 @@ def readdir(filesystem: Filesystem, ctx: Context, ino: int, fh: int, offset: int
     entries = filesystem.readdir(ctx, ino, fh, offset, size)
     if isinstance(entries, bytes | bytearray | memoryview):
         return whole(entries, size)
-    return fill(entries, size, lambda e, room: _pack_dirent(e.ino, e.offset, e.type, e.name, room))
+    return fill(entries, offset, size, lambda e, room: _pack_dirent(e.ino, e.offset, e.type, e.name, room))
 
 
 def readdirplus(
@@ -107,7 +116,7 @@ def readdirplus(
             _forget(filesystem, ctx, values[_NODEID], entry.name)
         return record
 
-    return fill(entries, size, pack)
+    return fill(entries, offset, size, pack)
 
 
 def readdirplus_by_lookup(
@@ -139,7 +148,7 @@ def readdirplus_by_lookup(
             report(f"lookup of {entry.name!r} in inode {ino} for a listing")
         return found + record
 
-    return fill(entries, size, pack)
+    return fill(entries, offset, size, pack)
 
 
 def looked_up(
@@ -174,7 +183,7 @@ def readdir_without_plus(
         inode = values[_INO] or values[_NODEID]
         return _pack_dirent(inode, entry.offset, values[_MODE] >> 12 & 15, entry.name, room)
 
-    return fill(entries, size, pack)
+    return fill(entries, offset, size, pack)
 
 
 def _forget(filesystem: Filesystem, ctx: Context, nodeid: int, name: bytes) -> None:

@@ -115,9 +115,8 @@ def reply(config: Config, options: MountOptions, page_size: int) -> bytes:
         config.max_request // page_size if config.flags & InitFlag.MAX_PAGES else 0,
         0,
         config.flags >> 32,
-        1
-        if config.flags & InitFlag.PASSTHROUGH
-        else 0,  # max_stack_depth: a backing file's filesystem lies below
+        # max_stack_depth: a backing file's filesystem lies below
+        1 if config.flags & InitFlag.PASSTHROUGH else 0,
         0,
     )
 

@@ -247,9 +247,8 @@ def anonymous_file() -> int:
         os.makedirs(folder, mode=0o700, exist_ok=True)
         return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError:
-        from tempfile import (
-            TemporaryFile,
-        )  # where the file system has no O_TMPFILE, or the cache cannot be written
+        # where the file system has no O_TMPFILE, or the cache cannot be written
+        from tempfile import TemporaryFile
 
         with TemporaryFile(dir=folder if os.access(folder, os.W_OK) else "/var/tmp") as file:
             return fcntl.fcntl(file.fileno(), fcntl.F_DUPFD_CLOEXEC, 0)
@@ -275,9 +274,8 @@ def store(fd: int, path: str) -> str:
 
 def _linked(fd: int, path: str) -> bool:
     """Whether a file without a name could be given one: not where it lies in memory or on another file system."""
-    anywhere = os.open(
-        "/", os.O_PATH | os.O_CLOEXEC
-    )  # with a directory Python calls linkat, which follows the link
+    # with a directory Python calls linkat, which follows the link
+    anywhere = os.open("/", os.O_PATH | os.O_CLOEXEC)
     try:
         os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=anywhere, follow_symlinks=True)
     except OSError:

@@ -39,9 +39,8 @@ _NOTHING_READY: tuple[int, list[memoryview]] = (0, [])
 _MOST_PIECES = 256  # of a file in one answer; one writev takes 1,024 buffers
 _ZEROS = memoryview(bytes(1 << 20))
 
-_CLOSE = (
-    4 << 20
-)  # bytes behind a file that are decoded before somebody asks; few beside what ``BlockCache`` keeps
+# bytes behind a file that are decoded before somebody asks; few beside what ``BlockCache`` keeps
+_CLOSE = 4 << 20
 
 
 class Contents:

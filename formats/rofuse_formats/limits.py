@@ -77,9 +77,8 @@ class Limits:
         self.max_ratio = max_ratio  # bytes that one compressed byte may become, on average; see most_of
         self.max_memory = max_memory  # what a process may take that indexes; None: most of the machine's
         self.max_xattrs = max_xattrs  # names and values of one member's extended attributes together
-        self.may_fork = (
-            may_fork  # whether indexing may use further processes; asked of who has no threads then
-        )
+        # Whether indexing may use further processes; asked of who has no threads then.
+        self.may_fork = may_fork
         self.programs = programs  # whether programs of the system may be started that decode (``programs``)
 
     def most_of(self, stored: int) -> int:

@@ -97,9 +97,8 @@ class Patched:
         self.size = stream.size
         self.stream, self.patches = stream, patches
         decoded = self.size - sum(min(patch.end, self.size) - patch.start for patch in patches)
-        self.cursor_bytes = (
-            stream.cursor_bytes if decoded else _SCRATCH
-        )  # where nothing is decoded, none is held
+        # where nothing is decoded, none is held
+        self.cursor_bytes = stream.cursor_bytes if decoded else _SCRATCH
         self.starts = [patch.start for patch in patches]
         own = [point for point in stream.points if self.patch_at(point) is None]
         self.points = sorted({*own, *(point for patch in patches for point in patch.points)})

@@ -100,9 +100,8 @@ def _is_dying(pid: int) -> bool:
     return bool(pending & _KILL) or state[:1] in (b"Z", b"X")
 
 
-_KILL = (
-    1 << 8
-)  # SIGKILL in a set of signals; what kills a process otherwise becomes that (signal(7), proc(5))
+# SIGKILL in a set of signals; what kills a process otherwise becomes that (signal(7), proc(5))
+_KILL = 1 << 8
 
 
 def _signals(status: bytes, title: bytes) -> int:

@@ -73,9 +73,8 @@ def _index_and_exit(
     status = 0
     progress = Progress("indexing", os.fsdecode(source.name), draw)
     try:
-        sys.setswitchinterval(
-            0.0005
-        )  # a decoding thread that wants to go on should not wait for the scanner's 5 ms
+        # a decoding thread that wants to go on should not wait for the scanner's 5 ms
+        sys.setswitchinterval(0.0005)
         keep_one_heap()
         settings.limits.may_fork = True
         spool = SpoolFile(settings.spool_limit)

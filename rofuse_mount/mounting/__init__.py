@@ -78,6 +78,9 @@ Path: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 _SOURCE_MAX = 4095  # mount(2) takes a page with its final zero
 _DEAD = frozenset((ENOTCONN, ECONNABORTED, ECONNREFUSED))
 
+made_here: set[int] = set()
+"""Numbers of the connections that this process has made: it never touches their mounts."""
+
 
 class Mount:
     """A mounted connection."""
@@ -94,6 +97,8 @@ class Mount:
         self.minor = entry.minor if entry is not None and ours else None
         """The connection's number under /sys/fs/fuse/connections; its device number is 0:MINOR. None when somebody
         else has mounted there, or unmounted it, in the meantime."""
+        if self.minor is not None:
+            made_here.add(self.minor)
 
 
 def mount(
@@ -116,7 +121,9 @@ def mount(
     what a directory holds; ``noexec`` lets nothing in it be executed; ``direct`` refuses to use the helper.
     Raises MountError.
     """
-    path = canonical(mountpoint)
+    path, entry = find_mount(mountpoint)
+    if entry is not None and entry.fstype.startswith(b"fuse") and entry.minor in made_here:
+        raise _taken(path, entry)
     root_mode = check_mountpoint(path, nonempty=nonempty)
     name = (os.fsencode(source) or b"rofuse")[:_SOURCE_MAX]
     kind = os.fsencode(subtype)
@@ -152,11 +159,13 @@ def unmount(mountpoint: Path, *, lazy: bool = False, fstype: bytes = mountinfo.F
         )
     if may_mount():
         errno = kernel.unmount(path, lazy=lazy)
-        if not errno:
-            return
-        if errno != EPERM:
+        if errno not in (0, EPERM):
             raise _unmount_error(path, errno)
+        if not errno:
+            made_here.discard(entry.minor)
+            return
     helper.unmount(path, lazy=lazy)
+    made_here.discard(entry.minor)
 
 
 def way(*, direct: bool = False, auto_unmount: bool = False) -> str:
@@ -232,7 +241,7 @@ def check_mountpoint(path: bytes, *, nonempty: bool = False) -> int:
             f"{shown} is a dead mount: its server is gone; clear it with 'rofuse-mount umount'"
         )
     if entry is not None and entry.ours:
-        raise MountpointError(f"{shown} is busy: {show(entry.source)} is mounted there already")
+        raise _taken(path, entry)
     try:
         mode = os.stat(path).st_mode
     except OSError as error:
@@ -245,6 +254,10 @@ def check_mountpoint(path: bytes, *, nonempty: bool = False) -> int:
     elif not stat.S_ISREG(mode):
         raise MountpointError(f"{shown} is not a directory")
     return stat.S_IFMT(mode)
+
+
+def _taken(path: bytes, entry: mountinfo.MountEntry) -> MountpointError:
+    return MountpointError(f"{show(path)} is busy: {show(entry.source)} is mounted there already")
 
 
 def _is_empty(path: bytes) -> bool:

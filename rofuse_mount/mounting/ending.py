@@ -102,8 +102,12 @@ class Ending:
 
     def clean_up(self, warn: Callable[[str], None]) -> None:
         """What remains to be done when nobody serves any more. Call it once."""
+        from rofuse_mount.mounting import made_here
+
         if self.is_mounted():  # aborted, or never usable: a dead mount
             self.detach(warn)
+        if self.minor is not None:
+            made_here.discard(self.minor)
         pid, channel = self.guard
         if channel >= 0:
             os.close(channel)

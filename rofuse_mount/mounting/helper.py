@@ -116,13 +116,8 @@ def _spawn(arguments: list[bytes], channel: int | None = None) -> tuple[int, int
     read_end, write_end = os.pipe()
     actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-        (
-            os.POSIX_SPAWN_OPEN,
-            1,
-            os.devnull,
-            os.O_WRONLY,
-            0,
-        ),  # it may stay; who reads our output shall see its end
+        # It may stay; who reads our output shall see its end.
+        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
         (os.POSIX_SPAWN_DUP2, write_end, 2),
     ]
     environment = dict(os.environb)

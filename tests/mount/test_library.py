@@ -138,6 +138,31 @@ def test_a_filesystem_with_names_only_lists(run: Run) -> None:
     assert ask("opening", mnt / "folder" / "missing", os.O_RDONLY) == "ENOENT"
 
 
+MOUNTED_TWICE = """
+import sys
+from rofuse_mount import Filesystem, MountError, MountOptions, mount
+
+for subtype in None, "other":
+    server = mount(sys.argv[1], Filesystem(), MountOptions(subtype=subtype))
+    try:
+        mount(sys.argv[1], Filesystem())
+    except MountError as error:
+        print(error)
+    server.unmount()
+"""
+
+
+def test_what_this_process_has_mounted_and_not_served_yet_is_busy(fuse: None, mountpoint: Path) -> None:
+    """As in an interactive session. To look at the mount would be to wait for oneself."""
+    try:
+        found = shell(sys.executable, "-c", MOUNTED_TWICE, mountpoint)
+        assert found.stdout == f"{mountpoint} is busy: rofuse is mounted there already\n" * 2
+        assert table_entry(mountpoint) is None
+    finally:
+        while table_entry(mountpoint) is not None:
+            shell("umount", "-l", mountpoint)
+
+
 # --- what it costs to import ----------------------------------------------------------------
 
 

@@ -235,6 +235,24 @@ def test_an_offset_that_cannot_be_come_back_to_is_never_sent(offset: int) -> Non
     assert "is no offset" in log[0]
 
 
+@pytest.mark.parametrize("opcode", [Opcode.READDIR, Opcode.READDIRPLUS])
+@pytest.mark.parametrize("kind", [Plain, Plus])
+def test_a_listing_that_begins_anew_is_an_error_and_no_endless_one(kind: type[Counting], opcode: int) -> None:
+    """The easiest mistake of all: an offset that is not looked at. Who lists would never come to an end."""
+
+    class Forgetful(kind):  # type: ignore[misc, valid-type]
+        def entries(self, offset: int) -> Iterator[DirEntry]:
+            yield from super().entries(0)
+
+    log: list[str] = []
+    filesystem = Forgetful([b"a", b"b", b"c"])
+    engine = connect(filesystem, log=log)
+    assert ask(engine, opcode, read_body(4096)).errno == 0
+    for offset in (5, 3, 1):
+        assert ask(engine, opcode, read_body(4096, offset)).errno == EIO
+    assert "after offset 5" in log[0]
+
+
 def test_what_came_before_an_error_is_delivered_and_the_error_met_next() -> None:
     class Breaking(Filesystem):
         def readdir(self, ctx: Context, ino: int, fh: int, offset: int, size: int) -> Iterable[DirEntry]:

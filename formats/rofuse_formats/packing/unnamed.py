@@ -11,11 +11,8 @@ import os
 import secrets
 from errno import EISDIR, ENOENT, EOPNOTSUPP
 
-_NOT_SUPPORTED = (
-    EOPNOTSUPP,
-    EISDIR,
-    ENOENT,
-)  # open(2): what a kernel or a file system without O_TMPFILE says
+# open(2): what a kernel or a file system without O_TMPFILE says
+_NOT_SUPPORTED = (EOPNOTSUPP, EISDIR, ENOENT)
 
 
 class UnnamedFile:

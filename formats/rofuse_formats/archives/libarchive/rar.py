@@ -12,9 +12,8 @@ from collections.abc import Callable
 
 RAR4, RAR5 = b"Rar!\x1a\x07\0", b"Rar!\x1a\x07\1\0"
 _BLOCK = struct.Struct("<HBHH")  # CRC, type, flags, size
-_FILE = struct.Struct(
-    "<IIBIIBBHI"
-)  # packed, size, system, CRC, time, version, method, bytes of the name, attributes
+# packed, size, system, CRC, time, version, method, bytes of the name, attributes
+_FILE = struct.Struct("<IIBIIBBHI")
 _MAIN_4, _FILE_4 = 0x73, 0x74
 _VOLUME_4, _SOLID_4 = 1, 8
 _SPLIT_4, _ENCRYPTED_4, _LARGE_4, _STORED_4 = 1 | 2, 4, 0x100, 0x30

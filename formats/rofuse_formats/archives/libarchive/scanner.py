@@ -26,13 +26,8 @@ from rofuse_formats.source import Source
 from rofuse_formats.spool import LEAST
 
 _OWNERLESS = ("7zip", "cab", "rar", "warc")
-_SYMBOLS = (
-    b"/",
-    b"//",
-    b"/SYM64/",
-    b"__.SYMDEF",
-    b"__.SYMDEF SORTED",
-)  # of ar: what linkers look names up in
+# of ar: what linkers look names up in
+_SYMBOLS = (b"/", b"//", b"/SYM64/", b"__.SYMDEF", b"__.SYMDEF SORTED")
 _TRIES = 2
 _WARNED = 3
 _NO_TIMES = [None, None, None]

@@ -45,9 +45,8 @@ class RpmFormat:
     def scan_nested(
         self, source: Source, builder: Builder, options: ScanOptions, insides: Insides, /
     ) -> None:
-        from rofuse_formats.archives.rpm.package import (
-            Package,
-        )  # a mount with a ready index starts without it
+        # a mount with a ready index starts without it
+        from rofuse_formats.archives.rpm.package import Package
 
         Package(source, builder).describe_payload(insides)
 

@@ -136,9 +136,8 @@ class Members:
 
     def _local(self, size: int, position: int) -> None:
         self.pending = True
-        self.pairs, whole = self._records(
-            size, position
-        )  # of two for one member the second counts: GNU tar, Go
+        # of two for one member the second counts: GNU tar, Go
+        self.pairs, whole = self._records(size, position)
         if not whole:
             raise Malformed("has records that contradict themselves; those before them are used")
 

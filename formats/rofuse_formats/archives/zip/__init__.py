@@ -55,9 +55,8 @@ class ZipFormat:
         return directory.disks_before(source)
 
     def scan_at_random(self, source: Source, builder: Builder, options: ScanOptions, /) -> None:
-        from rofuse_formats.archives.zip.scanner import (
-            Scanner,
-        )  # a mount with a ready index starts without it
+        # a mount with a ready index starts without it
+        from rofuse_formats.archives.zip.scanner import Scanner
 
         Scanner(source, builder, options).run()
 

@@ -105,11 +105,8 @@ def packed(source: Source, member: PackedMember) -> bytes | None:
 def matching(source: Source, member: PackedMember) -> Local:
     """A member's local header. Raises DamagedError also where it is that of another member."""
     found = read(source, member.at)
-    names = (
-        found.name,
-        found.name.replace(b"\\", b"/"),
-        found.name.replace(b"/", b"\\"),
-    )  # IZArc has one here, one there
+    # IZArc has one here, one there
+    names = (found.name, found.name.replace(b"\\", b"/"), found.name.replace(b"/", b"\\"))
     if all(kept_flags(found.flags, name) >> NAME_SHIFT != member.flags >> NAME_SHIFT for name in names):
         raise DamagedError(
             f"the header at byte {member.at} has another name than the central directory", member.at

@@ -94,9 +94,8 @@ class Stream:
         _check(self._index)
         self.size = self._index.size
         self.points = [point.decoded for point in self._index.points]
-        self.cursor_bytes = (
-            3 * self._index.word + MIB // 4
-        )  # a block as stored, and twice decoded in the library
+        # a block as stored, and twice decoded in the library
+        self.cursor_bytes = 3 * self._index.word + MIB // 4
 
     def cursor(self, point: int) -> Cursor:
         return Cursor(self._source, self._index, self._index.points[point])
