@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -108,7 +109,7 @@ def open_standard_streams() -> None:
         except OSError:
             os.open(os.devnull, flags | os.O_CLOEXEC)  # which gets the lowest number that is free: this one
             if fd:
-                setattr(sys, name, open(fd, "w", closefd=False))  # noqa: SIM115 - as long as the process
+                setattr(sys, name, io.TextIOWrapper(io.BufferedWriter(io.FileIO(fd, "w", closefd=False))))
 
 
 class InterruptedByUserError(Exception):

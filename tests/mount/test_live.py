@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -133,14 +134,16 @@ def test_a_server_that_is_killed_at_once_is_replaced(
     (facts,) = (runtime / "rofuse-mount").glob("*.json")
     supervisor = json.loads(facts.read_text())["supervisor_pid"]
     children = Path(f"/proc/{supervisor}/task/{supervisor}/children")
+
+    def is_replaced(server: str) -> bool:
+        return is_gone(int(server)) and len(children.read_text().split()) == 1
+
     for _ in range(2):
         (server,) = children.read_text().split()
         os.kill(int(server), signal.SIGKILL)
         assert shell("cat", mountpoint / "orchard" / "README").returncode == 0
         # What the kernel has cached it gives out before the server has quite ended.
-        assert becomes(
-            lambda: is_gone(int(server)) and len(children.read_text().split()) == 1  # noqa: B023 - called now
-        )
+        assert becomes(partial(is_replaced, server))
     (found,) = status(rofuse)
     assert (found["supervisor_pid"], found["restarts"]) == (supervisor, 2)
     assert rofuse("umount", "--wait", mountpoint).returncode == 0
