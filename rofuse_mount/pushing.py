@@ -153,7 +153,9 @@ class Pusher:
 
     def claims_listed(self, directory: int) -> bool:
         """The same where it lists what follows in a directory: the kernel knows by then what it was told before."""
-        first = self._first(directory) if self._awaited else 0
+        if not self._awaited:  # nobody reads: most often, for who only lists
+            return False
+        first = self._first(directory)
         with self._lock:
             reader = self._awaited.get(first)
             if reader is None or reader.seen < self._convincing() or not self._allowance(first, reader)[0]:
