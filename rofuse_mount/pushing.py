@@ -197,7 +197,7 @@ class Pusher:
         return tripwire if reader.seen >= _IN_ORDER and not reader.batches else 0
 
     def push(self) -> None:
-        """Stores what is planned. By a thread that was told to, when what it has claimed is answered. Raises nothing."""
+        """Stores what is planned. By a thread that was told to, when what it claimed is answered. Raises nothing."""
         while self._batches and self._pushing.acquire(blocking=False):
             try:
                 if self._batches:  # another thread may have been faster
